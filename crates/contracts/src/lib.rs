@@ -1,0 +1,19 @@
+//! The small traits through which one service uses another, or a crate of Wharf's own.
+//!
+//! A service never depends on another service (law 2): it holds an `Arc<dyn Trait>` from here, and
+//! the `wharf` crate decides who stands behind it. A contract speaks in values of its own; neither
+//! stored records nor generated API types pass through.
+
+mod authorizer;
+mod credentials;
+mod images;
+mod interfaces;
+mod log_sink;
+mod task_metadata;
+
+pub use authorizer::{AuthorizationRequest, Authorizer, Decision, RootOnly};
+pub use credentials::{CredentialError, CredentialSource, Credentials, Secret};
+pub use images::{ImageConfig, ImageError, ImageSource, ResolvedImage};
+pub use interfaces::{AssignPublicIp, Interface, InterfaceError, InterfaceRequest, Interfaces};
+pub use log_sink::{LogDestination, LogEvent, LogSink, LogSinkError};
+pub use task_metadata::{MetadataResponse, TaskMetadata};

@@ -1,0 +1,1 @@
+//! The container engine: namespaces, cgroups, overlayfs, seccomp

@@ -1,0 +1,228 @@
+//! What is asked of an engine.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub struct $name(String);
+
+        impl $name {
+            /// `None` unless the text is 1 to 128 letters, digits, `-`, `_` or `.`, and does not
+            /// start with `.`: an id names directories and cgroups.
+            pub fn new(text: impl Into<String>) -> Option<Self> {
+                let text = text.into();
+                let well_formed = (1..=128).contains(&text.len())
+                    && !text.starts_with('.')
+                    && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+                well_formed.then_some(Self(text))
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// Unique in an engine; chosen by the caller.
+    SandboxId
+);
+text_id!(
+    /// Unique in an engine, over all sandboxes; chosen by the caller.
+    ContainerId
+);
+
+/// A signal's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Signal(pub i32);
+
+impl Signal {
+    pub const KILL: Self = Self(9);
+    pub const TERM: Self = Self(15);
+
+    /// From `SIGTERM`, `TERM` or `15` (1 to 64), as an image's `STOPSIGNAL` may say.
+    pub fn parse(text: &str) -> Option<Self> {
+        const NAMES: [(&str, i32); 31] = [
+            ("HUP", 1),
+            ("INT", 2),
+            ("QUIT", 3),
+            ("ILL", 4),
+            ("TRAP", 5),
+            ("ABRT", 6),
+            ("BUS", 7),
+            ("FPE", 8),
+            ("KILL", 9),
+            ("USR1", 10),
+            ("SEGV", 11),
+            ("USR2", 12),
+            ("PIPE", 13),
+            ("ALRM", 14),
+            ("TERM", 15),
+            ("STKFLT", 16),
+            ("CHLD", 17),
+            ("CONT", 18),
+            ("STOP", 19),
+            ("TSTP", 20),
+            ("TTIN", 21),
+            ("TTOU", 22),
+            ("URG", 23),
+            ("XCPU", 24),
+            ("XFSZ", 25),
+            ("VTALRM", 26),
+            ("PROF", 27),
+            ("WINCH", 28),
+            ("IO", 29),
+            ("PWR", 30),
+            ("SYS", 31),
+        ];
+        if let Ok(number) = text.parse::<i32>() {
+            return (1..=64).contains(&number).then_some(Self(number));
+        }
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        if let Some(offset) = name.strip_prefix("RTMIN+") {
+            return offset.parse().ok().filter(|n| (0..=30).contains(n)).map(|n: i32| Self(34 + n));
+        }
+        NAMES.iter().find(|(known, _)| *known == name).map(|&(_, number)| Self(number))
+    }
+}
+
+/// What a sandbox is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SandboxSpec {
+    pub id: SandboxId,
+    /// The host name its containers see, at most 64 bytes.
+    pub hostname: String,
+    /// A bind mount of the network namespace to join. `None`: a new one with loopback only.
+    pub netns: Option<PathBuf>,
+    pub resources: SandboxResources,
+    /// For `/etc/resolv.conf`.
+    pub name_servers: Vec<IpAddr>,
+    pub search_domains: Vec<String>,
+    /// Lines of `/etc/hosts` beside those of localhost.
+    pub hosts: Vec<HostEntry>,
+    /// Free for the caller; comes back in [`crate::SandboxStatus`].
+    pub labels: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostEntry {
+    pub address: IpAddr,
+    pub names: Vec<String>,
+}
+
+/// Limits on all containers of a sandbox together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SandboxResources {
+    /// In thousandths of a CPU: a hard limit. `None`: the host's.
+    pub cpu_millis: Option<u32>,
+    /// A hard limit; swap is off.
+    pub memory_bytes: Option<u64>,
+    pub pids_max: Option<u32>,
+}
+
+/// Limits on one container, below its sandbox's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Relative weight, 2 to 262,144, 1,024 for one CPU (cgroup v1 `cpu.shares`).
+    pub cpu_shares: Option<u32>,
+    /// A hard limit.
+    pub memory_bytes: Option<u64>,
+    /// What is kept under pressure (v1 `memory.soft_limit_in_bytes`, v2 `memory.low`).
+    pub memory_reservation_bytes: Option<u64>,
+    pub pids_max: Option<u32>,
+}
+
+/// What a container is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    pub id: ContainerId,
+    /// Unpacked layers, the topmost first; never written to.
+    pub layers: Vec<PathBuf>,
+    pub readonly_root: bool,
+    pub process: ProcessSpec,
+    pub resources: Resources,
+    pub mounts: Vec<Mount>,
+    pub tmpfs: Vec<Tmpfs>,
+    /// Size of `/dev/shm`. `None`: 64 MiB.
+    pub shm_bytes: Option<u64>,
+    pub labels: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// Program and arguments; never empty. A program without `/` is sought in the container's `PATH`.
+    pub args: Vec<String>,
+    /// `NAME=value`. `PATH` gets Docker's default when absent, `HOME` the user's, `HOSTNAME` the sandbox's.
+    pub env: Vec<String>,
+    /// Made when missing. Empty: `/`.
+    pub working_dir: String,
+    /// `user`, `uid`, `user:group`, `uid:gid`, with names from the image. Empty: root.
+    pub user: String,
+    /// Added to Docker's default set, without `CAP_` or with it.
+    pub capabilities_add: Vec<String>,
+    pub capabilities_drop: Vec<String>,
+    pub rlimits: Vec<Rlimit>,
+    /// Keep the set-user-id bit from raising privileges.
+    pub no_new_privileges: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// As `nofile`, `nproc`, `core`.
+    pub name: String,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+/// A bind mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    pub source: PathBuf,
+    pub target: String,
+    pub readonly: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tmpfs {
+    pub target: String,
+    pub size_bytes: u64,
+    /// Mount options as `mode=1777`, `noexec`.
+    pub options: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        assert_eq!(Signal::parse("SIGTERM"), Some(Signal::TERM));
+        assert_eq!(Signal::parse("quit"), Some(Signal(3)));
+        assert_eq!(Signal::parse("9"), Some(Signal::KILL));
+        assert_eq!(Signal::parse("RTMIN+3"), Some(Signal(37)));
+        assert_eq!(Signal::parse("0"), None);
+        assert_eq!(Signal::parse("NOPE"), None);
+    }
+
+    #[test]
+    fn an_id_cannot_leave_its_directory() {
+        assert!(SandboxId::new("0123abcd").is_some());
+        for bad in ["", "..", ".x", "a/b", "a b", "ü"] {
+            assert!(ContainerId::new(bad).is_none(), "{bad:?}");
+        }
+    }
+}

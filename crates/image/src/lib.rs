@@ -1,0 +1,1 @@
+//! Content store, snapshots and archives of OCI images

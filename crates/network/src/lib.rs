@@ -1,0 +1,1 @@
+//! VPCs, subnets and ENIs as namespaces, bridges and veths

@@ -1,0 +1,1 @@
+//! Records, tables, transactions, watches and history on a durable journal

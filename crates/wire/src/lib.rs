@@ -1,0 +1,1 @@
+//! Codecs, SigV4 and the request pipeline

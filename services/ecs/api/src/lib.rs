@@ -1,0 +1,1 @@
+//! Generated: the ecs API's types, shape tables, service trait and routes

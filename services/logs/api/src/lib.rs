@@ -1,0 +1,1 @@
+//! Generated: the logs API's types, shape tables, service trait and routes

@@ -1,0 +1,1 @@
+//! Generated: the sts API's types, shape tables, service trait and routes

@@ -1,0 +1,7 @@
+//! Writes the generated API crates.
+#[derive(clap::Args)]
+pub struct Options {}
+
+pub fn run(_options: &Options) -> anyhow::Result<()> {
+    anyhow::bail!("being written")
+}

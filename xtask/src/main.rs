@@ -1,0 +1,38 @@
+//! Development tasks. `cargo xtask --help` lists them; CI runs nothing that is not here.
+#![forbid(unsafe_code)]
+
+mod generate;
+mod new_service;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Development tasks of Wharf")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Write the generated API crates from the pinned botocore release
+    Generate(generate::Options),
+    /// Make the folder, the API crate and the manifest of a new AWS service
+    NewService(new_service::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Generate(options) => generate::run(&options),
+        Task::NewService(options) => new_service::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
