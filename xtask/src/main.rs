@@ -3,6 +3,7 @@
 
 mod generate;
 mod new_service;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -21,12 +22,15 @@ enum Task {
     Generate(generate::Options),
     /// Make the folder, the API crate and the manifest of a new AWS service
     NewService(new_service::Options),
+    /// Check the laws of the house
+    Tidy(tidy::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Generate(options) => generate::run(&options),
         Task::NewService(options) => new_service::run(&options),
+        Task::Tidy(options) => tidy::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,8 @@
 //! the `wharf` crate decides who stands behind it. A contract speaks in values of its own; neither
 //! stored records nor generated API types pass through.
 
+#![forbid(unsafe_code)]
+
 mod authorizer;
 mod credentials;
 mod images;

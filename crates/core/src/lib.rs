@@ -5,6 +5,8 @@
 //! service. The wall clock and the source of randomness are traits, so that the simulator can own
 //! both; [`clock::SystemClock`] and [`rng::SystemRng`] are the only places that ask the machine.
 
+#![forbid(unsafe_code)]
+
 pub mod arn;
 pub mod clock;
 pub mod context;

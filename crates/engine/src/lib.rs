@@ -14,6 +14,8 @@
 //! - Containers outlive the process that holds the `Engine`: a new one finds them with
 //!   [`Engine::list`], and their logs and exit codes are still there.
 
+#![forbid(unsafe_code)]
+
 mod error;
 mod event;
 pub mod log;

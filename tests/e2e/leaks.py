@@ -1,0 +1,40 @@
+"""What a Wharf may leave on a machine, counted before and after."""
+
+import os
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+
+class Snapshot(Counter):
+    """A multiset of traces; subtracting keeps what is there now and was not before."""
+
+
+def nothing():
+    return Counter()
+
+
+def snapshot():
+    traces = Snapshot()
+    traces.update(f"mount {line.split()[4]}" for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    for root, directories, _files in os.walk("/sys/fs/cgroup"):
+        traces.update(f"cgroup {root}/{name}" for name in directories if "wharf" in name or "wharf" in root)
+    traces.update(f"interface {name}" for name in os.listdir("/sys/class/net"))
+    for table in Path("/proc/net/route").read_text().splitlines()[1:]:
+        fields = table.split()
+        traces[f"route {fields[0]} {fields[1]}"] += 1
+    rules = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False)
+    traces.update(rules.stdout.splitlines())
+    namespaces = set()
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            namespaces.add(os.readlink(process / "ns/pid"))
+        except OSError:
+            continue
+        if os.environ["WHARF_BIN"].encode() in command[0]:
+            traces[f"process {b' '.join(command).decode(errors='replace')}"] += 1
+    traces.update(f"pid namespace {name}" for name in namespaces)
+    return traces
