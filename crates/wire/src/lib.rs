@@ -1,1 +1,8 @@
-//! Codecs, SigV4 and the request pipeline
+//! The AWS protocols on HTTP: codecs, SigV4, the request pipeline and the server that they run in.
+//!
+//! What must not happen here: a decision that belongs to one service. A request is read, proved,
+//! decoded and handed to a `wharf_shape::Service`; its answer is written. Nothing of this crate
+//! knows a generated API crate.
+#![forbid(unsafe_code)]
+
+pub mod sigv4;
