@@ -22,6 +22,17 @@ pub const CONNECTIONS_MAX: usize = 4096;
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take to send its request's body.
 pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// The request line and all headers together.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
+pub const REQUEST_HEADERS_MAX: usize = 100;
+/// How many calls may run at once in the process; the next one is told that the rate is exceeded.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
+/// How many bytes of request bodies may be in memory at once, over all connections.
+pub const REQUEST_BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How long requests that are under way may take to finish when the server stops.
+pub const SERVER_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest answer that Wharf's own client reads.
+pub const CLIENT_RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 // image
 
