@@ -4,16 +4,16 @@
 //!
 //! 1. The pipeline picks a [`Service`] and one of its [`Operation`]s from `Service::model()`.
 //! 2. A codec makes an empty input with `(operation.new_input)()` and fills it through
-//!    [`Structure::slot`], guided by the constant table [`Structure::shape`]. The result is a
+//!    [`Structure::member_mut`], guided by the constant table [`Structure::shape`]. The result is a
 //!    [`Decoded`]: the typed input, erased, and the paths of required members that were absent.
-//! 3. The pipeline calls [`validate()`], which walks the value through [`Structure::view`] beside
+//! 3. The pipeline calls [`validate()`], which walks the value through [`Structure::member`] beside
 //!    its table and answers with AWS's own error.
 //! 4. The pipeline authorizes `operation.action`, then calls [`Service::call`], which gives the
 //!    typed input to the handler.
-//! 5. A codec writes the output through [`Structure::view`].
+//! 5. A codec writes the output through [`Structure::member`].
 //!
-//! Generated crates hold plain structs, a table for each, and two accessors (`view`, `slot`) that
-//! name members by their index in the table. A codec is written once against these; it never sees
+//! Generated crates hold plain structs, a table for each, and two accessors (`member`, `member_mut`)
+//! that name members by their index in the table. A codec is written once against these; it never sees
 //! a generated crate, and a generated crate never sees a codec.
 //!
 //! Invariant: no I/O, no serde, no protocol. What is written here is true of every AWS service.
@@ -28,7 +28,9 @@ mod value;
 
 pub use document::Document;
 pub use pattern::{Pattern, PatternError};
-pub use service::{CallFuture, Operation, Protocol, Service, ServiceModel, Validation, ValidationForm, take};
+pub use service::{
+    CallFuture, Operation, Protocol, Service, ServiceModel, Validation, ValidationForm, empty, take,
+};
 pub use table::{
     BlobShape, ErrorShape, ListShape, Location, MapShape, Member, NumberShape, Shape, StringShape,
     StructureShape, TimestampFormat, UNIT,

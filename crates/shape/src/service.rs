@@ -124,6 +124,11 @@ pub trait Service: Send + Sync + 'static {
 #[error("the input of an operation is not {0}")]
 struct WrongInput(&'static str);
 
+/// An empty value, erased. For generated code: `new_input` and `new_output`.
+pub fn empty<T: Structure + Default>() -> Box<dyn Structure> {
+    Box::new(T::default())
+}
+
 /// The typed input within an erased one. For generated code.
 ///
 /// # Errors

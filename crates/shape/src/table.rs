@@ -50,7 +50,7 @@ pub struct StructureShape {
     /// The name in AWS's model.
     pub name: &'static str,
     pub union: bool,
-    /// In the order of the model; [`crate::Structure::view`] and `slot` use the same indexes.
+    /// In the order of the model; [`crate::Structure::member`] and `member_mut` use the same indexes.
     pub members: &'static [Member],
 }
 

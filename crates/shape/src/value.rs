@@ -52,9 +52,9 @@ pub trait Value: Send + Sync {
 pub trait Structure: Any + Debug + Send + Sync {
     fn shape(&self) -> &'static StructureShape;
     /// [`View::Absent`] beyond the last member.
-    fn view(&self, member: usize) -> View<'_>;
+    fn member(&self, index: usize) -> View<'_>;
     /// `None` beyond the last member.
-    fn slot(&mut self, member: usize) -> Option<Slot<'_>>;
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>>;
 }
 
 /// A string or an open enum.
@@ -109,12 +109,12 @@ impl<T: Structure> Structure for Box<T> {
         (**self).shape()
     }
 
-    fn view(&self, member: usize) -> View<'_> {
-        T::view(self, member)
+    fn member(&self, index: usize) -> View<'_> {
+        (**self).member(index)
     }
 
-    fn slot(&mut self, member: usize) -> Option<Slot<'_>> {
-        T::slot(self, member)
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        (**self).member_mut(index)
     }
 }
 
@@ -123,11 +123,11 @@ impl Structure for () {
         &UNIT
     }
 
-    fn view(&self, _member: usize) -> View<'_> {
+    fn member(&self, _index: usize) -> View<'_> {
         View::Absent
     }
 
-    fn slot(&mut self, _member: usize) -> Option<Slot<'_>> {
+    fn member_mut(&mut self, _index: usize) -> Option<Slot<'_>> {
         None
     }
 }
