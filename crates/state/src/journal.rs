@@ -73,7 +73,7 @@ pub enum JournalError {
     /// A write or an fsync failed; what the disk holds is in doubt until the store is opened again.
     #[error("the journal failed; nothing can be written until the store is opened again")]
     Broken(#[source] Box<dyn Error + Send + Sync>),
-    /// A read failed.
+    /// A read failed. Nothing was written.
     #[error("the journal could not be read")]
     Read(#[source] Box<dyn Error + Send + Sync>),
     /// What is stored is not what this build can read. Nothing was changed.
@@ -90,6 +90,6 @@ pub enum JournalError {
 impl JournalError {
     /// Whether the journal may take later batches.
     pub(crate) fn is_passing(&self) -> bool {
-        matches!(self, Self::Full { .. })
+        matches!(self, Self::Full { .. } | Self::Read(_))
     }
 }

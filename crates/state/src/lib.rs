@@ -42,6 +42,8 @@
 #![forbid(unsafe_code)]
 
 mod committer;
+mod directory;
+mod embedded;
 mod history;
 mod journal;
 mod key;
@@ -54,6 +56,8 @@ mod table;
 mod transaction;
 mod watch;
 
+pub use directory::DirectoryError;
+pub use embedded::FjallJournal;
 pub use history::{Deleted, Direction, History, HistoryStats};
 pub use journal::{Batch, Change, Entry, Journal, JournalError};
 pub use key::Key;
