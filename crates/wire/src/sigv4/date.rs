@@ -14,10 +14,6 @@ impl SignatureDate {
         Self(timestamp.as_millis().div_euclid(1000))
     }
 
-    pub(crate) fn seconds(self) -> i64 {
-        self.0
-    }
-
     pub(crate) fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds))
     }
@@ -71,7 +67,7 @@ mod tests {
     #[test]
     fn both_forms_name_the_same_second() {
         let iso = SignatureDate::parse_iso8601("20150830T123600Z").unwrap();
-        assert_eq!(iso.seconds(), 1_440_938_160);
+        assert_eq!(iso.0, 1_440_938_160);
         assert_eq!(SignatureDate::parse_http("Sun, 30 Aug 2015 12:36:00 GMT"), Some(iso));
         assert_eq!(iso.to_iso8601(), "20150830T123600Z");
     }

@@ -1,0 +1,433 @@
+//! The request pipeline: one ordered list, so that no step can be forgotten by a handler.
+//!
+//! service → authenticate → operation → decode → validate → authorize → throttle → handler →
+//! encode → record
+//!
+//! [`Pipeline::answer`] is that list. A step takes what the steps before it have found and gives
+//! what it found itself, or an [`ApiError`], which ends the list and is encoded in the protocol of
+//! the service. Recording happens for every call, whatever became of it.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::future::Future;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderValue, Response, StatusCode, header, request};
+use http_body_util::Full;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+use wharf_contracts::{AuthorizationRequest, Authorizer, CredentialSource, Decision};
+use wharf_core::limits::REQUESTS_IN_FLIGHT_MAX;
+use wharf_core::{ApiError, Clock, RequestContext, RequestId, Rng, Scope, Timestamp};
+use wharf_shape::{Operation, Protocol, Service, ServiceModel, Structure};
+
+use crate::codec;
+use crate::observe::{CallObserver, CallRecord};
+use crate::route;
+use crate::sigv4::{Claim, Policy, SignatureError, SignedParts, Verified, Verifier};
+
+/// The body of every answer.
+pub type Body = Full<Bytes>;
+
+/// The ARNs that an operation touches, for the authorizer.
+pub type Resources =
+    Arc<dyn Fn(&RequestContext, &'static Operation, &dyn Structure) -> Vec<String> + Send + Sync>;
+
+/// A service and what the pipeline has to know of it beside its model.
+pub struct Registration {
+    service: Arc<dyn Service>,
+    resources: Option<Resources>,
+}
+
+impl Registration {
+    pub fn new(service: Arc<dyn Service>) -> Self {
+        Self { service, resources: None }
+    }
+
+    /// Without it, every operation is authorized on `*`.
+    #[must_use]
+    pub fn with_resources(mut self, resources: Resources) -> Self {
+        self.resources = Some(resources);
+        self
+    }
+}
+
+impl From<Arc<dyn Service>> for Registration {
+    fn from(service: Arc<dyn Service>) -> Self {
+        Self::new(service)
+    }
+}
+
+/// What the pipeline stands on.
+pub struct PipelineParts {
+    pub services: Vec<Registration>,
+    pub credentials: Arc<dyn CredentialSource>,
+    pub authorizer: Arc<dyn Authorizer>,
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<dyn Rng>,
+    pub observers: Vec<Arc<dyn CallObserver>>,
+}
+
+/// Everything between an HTTP request and its answer.
+pub struct Pipeline {
+    services: Vec<Registration>,
+    models: Vec<&'static ServiceModel>,
+    verifier: Verifier,
+    authorizer: Arc<dyn Authorizer>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    observers: Vec<Arc<dyn CallObserver>>,
+    in_flight: Semaphore,
+}
+
+/// What is known of a call so far, for the record and for the form of an error.
+struct Call {
+    request_id: RequestId,
+    request_id_text: String,
+    source_ip: IpAddr,
+    at: Timestamp,
+    protocol: Protocol,
+    model: Option<&'static ServiceModel>,
+    operation: Option<&'static Operation>,
+    verified: Option<Verified>,
+}
+
+/// A step or a handler died. The caller sees `InternalFailure`; the message goes to the log.
+#[derive(Debug, thiserror::Error)]
+#[error("panicked: {0}")]
+struct Panicked(String);
+
+impl Pipeline {
+    pub fn new(parts: PipelineParts) -> Arc<Self> {
+        Arc::new(Self {
+            models: parts.services.iter().map(|registration| registration.service.model()).collect(),
+            services: parts.services,
+            verifier: Verifier::new(parts.credentials),
+            authorizer: parts.authorizer,
+            clock: parts.clock,
+            rng: parts.rng,
+            observers: parts.observers,
+            in_flight: Semaphore::new(REQUESTS_IN_FLIGHT_MAX),
+        })
+    }
+
+    /// The names of the services, such as `ecs`.
+    pub fn service_names(&self) -> Vec<&'static str> {
+        self.models.iter().map(|model| model.name).collect()
+    }
+
+    /// Answers a request whose body has been read. A call that has begun runs to its end even when
+    /// the future is dropped because the caller went away: no handler stops half-way.
+    pub fn handle(
+        self: &Arc<Self>,
+        head: request::Parts,
+        body: Bytes,
+        source_ip: IpAddr,
+    ) -> impl Future<Output = Response<Body>> + Send + use<> {
+        let pipeline = Arc::clone(self);
+        RunToEnd(Some(Box::pin(async move {
+            let (mut call, started) = pipeline.begin(source_ip);
+            // A panic is an internal error of this call and of no other. A service guards its state
+            // by transactions, which a panic rolls back.
+            let result = AssertUnwindSafe(pipeline.answer(&mut call, &head, &body))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|panic| Err(ApiError::internal(Panicked(panic_message(&*panic)))));
+            pipeline.end(&call, result, started)
+        })))
+    }
+
+    /// Answers a request that could not be read: in the protocol of the service that it is
+    /// probably for, with a request id, recorded like any other.
+    pub fn refuse(&self, head: &request::Parts, error: ApiError, source_ip: IpAddr) -> Response<Body> {
+        let (mut call, started) = self.begin(source_ip);
+        let parts = signed_parts(head, b"");
+        let claim = Claim::read(&parts).ok().flatten();
+        match route::find_service(&self.models, &parts, claim.as_ref()) {
+            Ok(index) => {
+                call.model = Some(self.models[index]);
+                call.protocol = self.models[index].protocol;
+            }
+            Err(_) => call.protocol = route::likely_protocol(&parts),
+        }
+        self.end(&call, Err(error), started)
+    }
+
+    /// The list.
+    async fn answer(
+        &self,
+        call: &mut Call,
+        head: &request::Parts,
+        body: &[u8],
+    ) -> Result<codec::Response, ApiError> {
+        let parts = signed_parts(head, body);
+
+        let (registration, claim) = self.service(call, &parts)?;
+        let verified = self.authenticate(call, &parts, claim.as_ref())?;
+        let (index, operation) = match_operation(call, &parts)?;
+        let model = registration.service.model();
+        let codec_request = codec::Request { headers: parts.headers, query: parts.query, body: parts.body };
+        let decoded = codec::decode(model, operation, &codec_request)?;
+        wharf_shape::validate(model, operation, &decoded)?;
+        let context = context(call, verified);
+        self.authorize(registration, operation, &context, &*decoded.input)?;
+        let permit = self.throttle(call.protocol)?;
+        let output = registration.service.call(index, &context, decoded.input).await?;
+        drop(permit);
+        Ok(codec::encode_output(model, operation, call.request_id, &*output))
+    }
+
+    fn service<'p>(
+        &self,
+        call: &mut Call,
+        parts: &SignedParts<'p>,
+    ) -> Result<(&Registration, Option<Claim<'p>>), ApiError> {
+        call.protocol = route::likely_protocol(parts);
+        let claim = Claim::read(parts);
+        let readable = claim.as_ref().ok().and_then(Option::as_ref);
+        let index = match (route::find_service(&self.models, parts, readable), &claim) {
+            (Ok(index), _) => index,
+            // A signature that cannot be read is the better thing to complain of.
+            (Err(_), Err(unreadable)) => return Err(unreadable.to_api_error(call.protocol)),
+            (Err(unknown), Ok(_)) => return Err(unknown),
+        };
+        call.model = Some(self.models[index]);
+        call.protocol = self.models[index].protocol;
+        let claim = claim.map_err(|error| error.to_api_error(call.protocol))?;
+        Ok((&self.services[index], claim))
+    }
+
+    fn authenticate(
+        &self,
+        call: &mut Call,
+        parts: &SignedParts<'_>,
+        claim: Option<&Claim<'_>>,
+    ) -> Result<Verified, ApiError> {
+        let Some(model) = call.model else { return Err(SignatureError::Missing.to_api_error(call.protocol)) };
+        let Some(claim) = claim else {
+            // AWS takes a few operations unsigned; none of them is implemented, and each is told so
+            // by name instead of being asked for a signature that it does not need.
+            return Err(match route::find_operation(model, parts).map(|index| &model.operations[index]) {
+                Ok(operation) if operation.unsigned => {
+                    ApiError::not_implemented(format!("the unsigned operation {}", operation.action))
+                }
+                _ => SignatureError::Missing.to_api_error(call.protocol),
+            });
+        };
+        let policy = Policy::of(model.signing_name);
+        let verified = self
+            .verifier
+            .verify(claim, parts, model.signing_name, policy, call.at)
+            .map_err(|error| error.to_api_error(call.protocol))?;
+        call.verified = Some(verified.clone());
+        Ok(verified)
+    }
+
+    fn authorize(
+        &self,
+        registration: &Registration,
+        operation: &'static Operation,
+        context: &RequestContext,
+        input: &dyn Structure,
+    ) -> Result<(), ApiError> {
+        let resources = match &registration.resources {
+            Some(resources) => resources(context, operation, input),
+            None => vec!["*".to_owned()],
+        };
+        let request = AuthorizationRequest { context, action: operation.action, resources: &resources };
+        match self.authorizer.decide(&request) {
+            Decision::Allow => Ok(()),
+            Decision::Deny { message } => Err(match registration.service.model().protocol {
+                Protocol::AwsJson1_0 | Protocol::AwsJson1_1 => {
+                    ApiError::sender("AccessDeniedException", message)
+                }
+                Protocol::Query => ApiError::sender("AccessDenied", message).with_status(403),
+                Protocol::Ec2Query => ApiError::sender(
+                    "UnauthorizedOperation",
+                    format!("You are not authorized to perform this operation. {message}"),
+                )
+                .with_status(403),
+            }),
+        }
+    }
+
+    fn throttle(&self, protocol: Protocol) -> Result<SemaphorePermit<'_>, ApiError> {
+        self.in_flight.try_acquire().map_err(|_| match protocol {
+            Protocol::AwsJson1_0 | Protocol::AwsJson1_1 => {
+                ApiError::sender("ThrottlingException", "Rate exceeded")
+            }
+            Protocol::Query => ApiError::sender("Throttling", "Rate exceeded"),
+            Protocol::Ec2Query => {
+                ApiError::sender("RequestLimitExceeded", "Request limit exceeded.").with_status(503)
+            }
+        })
+    }
+
+    fn begin(&self, source_ip: IpAddr) -> (Call, Instant) {
+        let request_id = RequestId::random(&*self.rng);
+        let call = Call {
+            request_id,
+            request_id_text: request_id.to_string(),
+            source_ip,
+            at: self.clock.now(),
+            protocol: Protocol::AwsJson1_1,
+            model: None,
+            operation: None,
+            verified: None,
+        };
+        (call, Instant::now())
+    }
+
+    /// Encodes an error, records the call and makes the HTTP answer.
+    fn end(&self, call: &Call, result: Result<codec::Response, ApiError>, started: Instant) -> Response<Body> {
+        let (encoded, error_code) = match result {
+            Ok(encoded) => (encoded, None),
+            Err(error) => {
+                let encoded = codec::encode_error(
+                    call.protocol,
+                    call.model,
+                    call.operation,
+                    call.request_id,
+                    &error,
+                );
+                log_error(call, &error);
+                (encoded, Some(error.code))
+            }
+        };
+        self.record(call, encoded.status, error_code.as_ref(), started);
+        respond(call, encoded)
+    }
+
+    fn record(&self, call: &Call, status: u16, error_code: Option<&Cow<'static, str>>, started: Instant) {
+        let record = CallRecord {
+            request_id: call.request_id,
+            at: call.at,
+            service: call.model.map_or("", |model| model.name),
+            operation: call.operation.map_or("", |operation| operation.name),
+            principal: call.verified.as_ref().map(|verified| &verified.principal),
+            access_key_id: call.verified.as_ref().map(|verified| &*verified.access_key_id),
+            region: call.verified.as_ref().map(|verified| &verified.region),
+            source_ip: call.source_ip,
+            status,
+            error_code: error_code.map(|code| &**code),
+            duration: started.elapsed(),
+        };
+        tracing::debug!(
+            request_id = %call.request_id_text,
+            service = record.service,
+            operation = record.operation,
+            status,
+            error = record.error_code,
+            duration = ?record.duration,
+            "call"
+        );
+        for observer in &self.observers {
+            observer.record(&record);
+        }
+    }
+}
+
+fn signed_parts<'a>(head: &'a request::Parts, body: &'a [u8]) -> SignedParts<'a> {
+    SignedParts {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        headers: &head.headers,
+        body,
+    }
+}
+
+fn match_operation(
+    call: &mut Call,
+    parts: &SignedParts<'_>,
+) -> Result<(usize, &'static Operation), ApiError> {
+    let Some(model) = call.model else { return Err(SignatureError::Missing.to_api_error(call.protocol)) };
+    let index = route::find_operation(model, parts)?;
+    let operation = &model.operations[index];
+    call.operation = Some(operation);
+    Ok((index, operation))
+}
+
+fn context(call: &Call, verified: Verified) -> RequestContext {
+    RequestContext {
+        request_id: call.request_id,
+        scope: Scope { account: verified.principal.account(), region: verified.region },
+        principal: verified.principal,
+        access_key_id: verified.access_key_id,
+        source_ip: call.source_ip,
+        now: call.at,
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
+/// The one place where an unexpected error and its causes reach the log.
+fn log_error(call: &Call, error: &ApiError) {
+    let Some(cause) = error.cause() else { return };
+    let mut chain = cause.to_string();
+    let mut next = cause.source();
+    while let Some(source) = next {
+        chain.push_str(": ");
+        chain.push_str(&source.to_string());
+        next = source.source();
+    }
+    tracing::error!(
+        request_id = %call.request_id_text,
+        service = call.model.map_or("", |model| model.name),
+        operation = call.operation.map_or("", |operation| operation.name),
+        code = %error.code,
+        cause = %chain,
+        "a call failed"
+    );
+}
+
+fn respond(call: &Call, encoded: codec::Response) -> Response<Body> {
+    let mut response = Response::new(Full::new(Bytes::from(encoded.body)));
+    *response.status_mut() = StatusCode::from_u16(encoded.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&call.request_id_text) {
+        if matches!(call.protocol, Protocol::Query | Protocol::Ec2Query) {
+            headers.insert("x-amz-request-id", id.clone());
+        }
+        headers.insert("x-amzn-requestid", id);
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(encoded.content_type));
+    response
+}
+
+/// A future that, when dropped before its end, goes on in a task of its own.
+struct RunToEnd(Option<Pin<Box<dyn Future<Output = Response<Body>> + Send>>>);
+
+impl Future for RunToEnd {
+    type Output = Response<Body>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(running) = &mut self.0 else { return Poll::Pending };
+        let polled = running.as_mut().poll(context);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
+
+impl Drop for RunToEnd {
+    fn drop(&mut self) {
+        // Outside of a runtime nothing can go on: the process is ending.
+        if let (Some(running), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(running);
+        }
+    }
+}
