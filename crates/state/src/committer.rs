@@ -136,6 +136,7 @@ impl Committer {
 
     /// The committer thread: writes groups until the store is closed and the queue is empty.
     pub fn run(&self) {
+        let _guard = Unwinding(self);
         loop {
             let mut inner = self.inner.lock();
             while inner.queue.is_empty() {
@@ -253,6 +254,17 @@ impl Committer {
         };
         for waiting in group.into_iter().chain(queued) {
             let _ = waiting.done.send(Err(Arc::clone(&error)));
+        }
+    }
+}
+
+/// Refuses everybody when the committer thread unwinds: nobody may wait for a thread that is gone.
+struct Unwinding<'a>(&'a Committer);
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Vec::new(), JournalError::Broken("the committer panicked".into()));
         }
     }
 }

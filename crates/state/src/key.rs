@@ -203,3 +203,62 @@ tuple_key!(A 0, B 1);
 tuple_key!(A 0, B 1, C 2);
 tuple_key!(A 0, B 1, C 2, D 3);
 tuple_key!(A 0, B 1, C 2, D 3, E 4);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Mixed = (Vec<u8>, i64, Option<String>, u32, Option<(Timestamp,)>);
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(prop_oneof![Just(0u8), Just(1), Just(0xff), any::<u8>()], 0..4)
+    }
+
+    fn mixed() -> impl Strategy<Value = Mixed> {
+        let number = prop_oneof![Just(i64::MIN), Just(-1), Just(0), Just(i64::MAX), any::<i64>()];
+        let text = prop::option::of("[a\u{0}\u{ff}]{0,3}");
+        let time = prop::option::of((-2i64..2).prop_map(|millis| (Timestamp::from_millis(millis),)));
+        (bytes(), number, text, any::<u32>(), time)
+    }
+
+    proptest! {
+        #[test]
+        fn encodings_sort_as_keys_do_and_decode_to_them(a in mixed(), b in mixed()) {
+            prop_assert_eq!(a.to_bytes().cmp(&b.to_bytes()), a.cmp(&b));
+            prop_assert!(a == b || !b.to_bytes().starts_with(&a.to_bytes()));
+            prop_assert_eq!(Mixed::decode(&a.to_bytes()), Some(a));
+        }
+
+        #[test]
+        fn any_bytes_decode_or_are_refused(input in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Some(key) = Mixed::decode(&input) {
+                prop_assert_eq!(key.to_bytes(), input.clone());
+            }
+            if let Some(key) = <(Scope, String)>::decode(&input) {
+                prop_assert_eq!(key.to_bytes(), input.clone());
+            }
+            if let Some(key) = <(u128, u64, u16, u8)>::decode(&input) {
+                prop_assert_eq!(key.to_bytes(), input);
+            }
+        }
+    }
+
+    #[test]
+    fn a_scope_is_a_prefix_of_what_is_in_it_and_of_nothing_else() {
+        let scope = |account: &str, region: &str| Scope {
+            account: account.parse().unwrap(),
+            region: region.parse().unwrap(),
+        };
+        let east = scope("000000000001", "us-east-1");
+        let key = (east.clone(), "web".to_owned());
+        assert!(key.to_bytes().starts_with(&east.to_bytes()));
+        assert_eq!(<(Scope, String)>::decode(&key.to_bytes()), Some(key));
+        assert!(
+            !(scope("000000000001", "us-east-12"), String::new()).to_bytes().starts_with(&east.to_bytes())
+        );
+        assert!(east < scope("000000000002", "af-south-1"));
+        assert!(east.to_bytes() < scope("000000000002", "af-south-1").to_bytes());
+    }
+}

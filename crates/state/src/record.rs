@@ -101,3 +101,62 @@ pub(crate) fn decode<R: Record>(key: &[u8], value: &[u8]) -> Result<R, DecodeErr
     };
     if record.key().to_bytes() == key { Ok(record) } else { Err(DecodeError::Key) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Sample {
+        id: u64,
+        text: Option<String>,
+        nested: Vec<(String, bool)>,
+    }
+
+    impl Record for Sample {
+        const TABLE: &'static str = "sample";
+        const VERSION: u32 = 3;
+        type Key = u64;
+
+        fn key(&self) -> u64 {
+            self.id
+        }
+
+        fn upgrade(version: u32, bytes: &[u8]) -> Result<Self, UpgradeError> {
+            UpgradeError::decode(version, bytes)
+        }
+    }
+
+    fn sample() -> Sample {
+        Sample { id: 7, text: Some("x".into()), nested: vec![("y".into(), true)] }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_or_are_refused(
+            version in 0..5u32,
+            noise in prop::collection::vec(any::<u8>(), 0..64),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let mut value = encode(&sample()).unwrap();
+            value[..4].copy_from_slice(&version.to_be_bytes());
+            for (index, byte) in damage {
+                *index.get_mut(&mut value) = byte;
+            }
+            let _ = decode::<Sample>(&7u64.to_bytes(), &value);
+            let _ = decode::<Sample>(&noise, &noise);
+            let _ = decode::<Sample>(&7u64.to_bytes(), &[&value[..4], &noise].concat());
+        }
+    }
+
+    #[test]
+    fn a_record_under_a_key_that_is_not_its_own_is_refused() {
+        let value = encode(&sample()).unwrap();
+        assert_eq!(decode::<Sample>(&7u64.to_bytes(), &value).unwrap(), sample());
+        assert!(matches!(decode::<Sample>(&8u64.to_bytes(), &value), Err(DecodeError::Key)));
+        assert!(matches!(decode::<Sample>(&7u64.to_bytes(), &value[..3]), Err(DecodeError::Truncated)));
+    }
+}
