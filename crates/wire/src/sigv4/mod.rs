@@ -16,7 +16,7 @@ mod sign;
 mod verify;
 
 #[cfg(test)]
-mod test_vectors;
+mod tests;
 
 pub use claim::{Claim, ClaimForm, CredentialScope};
 pub use error::SignatureError;
