@@ -22,6 +22,21 @@ pub enum CidrError {
 }
 
 impl Ipv4Cidr {
+    pub const EVERYWHERE: Self = Self { network: 0, prefix: 0 };
+    /// RFC 3927.
+    pub const LINK_LOCAL: Self = Self { network: 0xa9fe_0000, prefix: 16 };
+
+    /// The block of one address.
+    pub fn host(address: Ipv4Addr) -> Self {
+        Self { network: u32::from(address), prefix: 32 }
+    }
+
+    /// The block with this prefix, at most 32, that the address lies in.
+    pub fn around(address: Ipv4Addr, prefix: u8) -> Self {
+        let cidr = Self { network: u32::from(address), prefix: prefix.min(32) };
+        Self { network: cidr.network & cidr.mask(), ..cidr }
+    }
+
     /// # Errors
     /// When `prefix` is above 32, or `network` has bits set behind it.
     pub fn new(network: Ipv4Addr, prefix: u8) -> Result<Self, CidrError> {

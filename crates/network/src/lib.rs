@@ -1,7 +1,7 @@
 //! The data plane: VPCs, subnets and network interfaces as namespaces, bridges and veths.
 //!
-//! - [`DataPlane`] is what services ask for; [`sim::SimPlane`] answers from memory, the Linux
-//!   implementation from the kernel.
+//! - [`DataPlane`] is what services ask for; [`sim::SimPlane`] answers from memory,
+//!   [`linux::NetlinkPlane`] from the kernel.
 //! - [`cidr`] and [`allocator`] are pure: blocks, and which address comes next.
 //!
 //! Invariants:
@@ -14,6 +14,8 @@
 
 pub mod allocator;
 pub mod cidr;
+#[cfg(target_os = "linux")]
+pub mod linux;
 mod plane;
 pub mod sim;
 

@@ -1,0 +1,626 @@
+//! The data plane on Linux: namespaces, bridges, veths and nftables, all by netlink.
+//!
+//! On disk, below `<run dir>/netns`: `vpc-…` keeps a VPC's namespace, `p…` a task's (or one made
+//! ahead), and `eni-…` is a symbolic link from an interface to its namespace. A namespace without
+//! a link to it belongs to nobody.
+//!
+//! The order of an attach is: route on the machine (the claim on the address), namespace, link on
+//! disk. After a crash between any two, [`DataPlane::recover`] finds what is there and removes what
+//! nobody asked for.
+
+mod message;
+mod names;
+mod netns;
+mod nftables;
+mod pool;
+mod route;
+mod socket;
+mod vpc;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use rustix::io::Errno;
+use wharf_core::Rng;
+
+use self::message::Batch;
+pub use self::names::InstanceId;
+use self::names::Names;
+use self::nftables::{Chain, Expression, Family, Hook, Table};
+pub use self::pool::PoolSize;
+use self::pool::{Maker, Slot};
+use self::route::{Existing, LOOPBACK_INDEX, PrefixRoute, Route};
+use self::socket::{NetlinkSocket, Refusal};
+use self::vpc::Vpc;
+use crate::cidr::Ipv4Cidr;
+use crate::plane::{
+    Attached, DataPlane, Egress, EniSpec, NetworkError, PlaneStatus, Recovery, VpcSpec, check_eni, check_id,
+};
+
+/// How a data plane is opened.
+pub struct PlaneConfig {
+    pub instance: InstanceId,
+    /// A directory that is this instance's alone and does not outlive the machine's uptime: below
+    /// `/run`.
+    pub run_dir: PathBuf,
+    pub pool: PoolSize,
+}
+
+/// The kernel's data plane. Cheap to clone.
+#[derive(Clone)]
+pub struct NetlinkPlane(Arc<Inner>);
+
+struct Inner {
+    names: Arc<Names>,
+    directory: PathBuf,
+    machine_netns: OwnedFd,
+    machine: Mutex<NetlinkSocket>,
+    netfilter: Mutex<NetlinkSocket>,
+    prepared: Mutex<bool>,
+    closed: AtomicBool,
+    notes: Mutex<BTreeSet<String>>,
+    vpcs: Mutex<BTreeMap<String, Cell<Arc<Vpc>>>>,
+    interfaces: Mutex<HashMap<String, Cell<Eni>>>,
+    maker: Maker,
+}
+
+/// One thing that is made once; whoever comes meanwhile waits for it and not for the others.
+type Cell<T> = Arc<Mutex<Option<T>>>;
+
+struct Eni {
+    spec: EniSpec,
+    vpc: Arc<Vpc>,
+    slot: Slot,
+}
+
+/// Where a failure came from, before it is said what was being done.
+enum Failure {
+    Io(io::Error),
+    Netlink(Refusal),
+}
+
+impl Failure {
+    fn of(self, operation: String) -> NetworkError {
+        let (errno, message) = match &self {
+            Self::Io(error) => {
+                let refusal = error.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>());
+                (
+                    refusal.map(|refusal| refusal.errno.raw_os_error()).or(error.raw_os_error()),
+                    error.to_string(),
+                )
+            }
+            Self::Netlink(refusal) => (Some(refusal.errno.raw_os_error()), refusal.to_string()),
+        };
+        match errno {
+            Some(errno) if errno == Errno::PERM.raw_os_error() => {
+                NetworkError::Privilege { operation: "a VPC's network" }
+            }
+            _ => NetworkError::Kernel { operation, message },
+        }
+    }
+}
+
+impl NetlinkPlane {
+    /// Opens the plane on the calling thread's network namespace, which is "the machine" from then
+    /// on. Changes nothing yet but the run directory.
+    ///
+    /// # Errors
+    /// When the directory cannot be made, or netlink sockets cannot be opened.
+    pub fn open(config: PlaneConfig, rng: &dyn Rng) -> Result<Self, NetworkError> {
+        let failure = |error| Failure::Io(error).of("open the data plane".to_owned());
+        let refusal = |refusal| Failure::Netlink(refusal).of("open the data plane".to_owned());
+        let directory = config.run_dir.join("netns");
+        std::fs::create_dir_all(&directory).map_err(failure)?;
+        let names = Arc::new(Names::new(config.instance, rng.next_u64()));
+        let maker = Maker::start(directory.clone(), Arc::clone(&names), config.pool).map_err(failure)?;
+        Ok(Self(Arc::new(Inner {
+            names,
+            directory,
+            machine_netns: netns::current().map_err(failure)?,
+            machine: Mutex::new(NetlinkSocket::route().map_err(refusal)?),
+            netfilter: Mutex::new(NetlinkSocket::netfilter().map_err(|_| NetworkError::NoNftables)?),
+            prepared: Mutex::new(false),
+            closed: AtomicBool::new(false),
+            notes: Mutex::new(BTreeSet::new()),
+            vpcs: Mutex::new(BTreeMap::new()),
+            interfaces: Mutex::new(HashMap::new()),
+            maker,
+        })))
+    }
+
+    /// Runs `work`, which waits for the kernel, off the async threads.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, NetworkError> + Send + 'static,
+    ) -> Result<T, NetworkError> {
+        let inner = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || work(&inner)).await.unwrap_or(Err(NetworkError::Closed))
+    }
+}
+
+impl Inner {
+    fn check_open(&self) -> Result<(), NetworkError> {
+        if self.closed.load(Ordering::Acquire) { Err(NetworkError::Closed) } else { Ok(()) }
+    }
+
+    /// Forwarding and address translation of the machine, once in a life.
+    fn prepare_machine(&self) -> Result<(), NetworkError> {
+        let mut prepared = self.prepared.lock();
+        if *prepared {
+            return Ok(());
+        }
+        nftables::replace(&self.netfilter.lock(), &machine_rules(&self.names)).map_err(|refusal| {
+            match refusal.errno {
+                Errno::PERM => NetworkError::Privilege { operation: "a VPC's network" },
+                Errno::OPNOTSUPP | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::NOENT => {
+                    NetworkError::NoNftables
+                }
+                _ => Failure::Netlink(refusal).of("write the machine's nftables".to_owned()),
+            }
+        })?;
+        let turned_on = netns::on_own_thread(|| {
+            netns::enter(&self.machine_netns)?;
+            let off = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")?.trim() == "0";
+            if off {
+                netns::set_sysctl("ipv4/ip_forward", "1")?;
+            }
+            Ok(off)
+        })
+        .map_err(|error| Failure::Io(error).of("turn on ip_forward".to_owned()))?;
+        if turned_on {
+            let note = "net.ipv4.ip_forward was 0 and has been set to 1; it stays so after Wharf has gone";
+            self.notes.lock().insert(note.to_owned());
+        }
+        *prepared = true;
+        Ok(())
+    }
+
+    fn vpc(&self, spec: &VpcSpec) -> Result<Arc<Vpc>, NetworkError> {
+        check_id(&spec.id, "vpc")?;
+        let cell = Arc::clone(self.vpcs.lock().entry(spec.id.clone()).or_default());
+        let mut cell = cell.lock();
+        if let Some(vpc) = &*cell {
+            return Ok(Arc::clone(vpc));
+        }
+        self.check_open()?;
+        self.prepare_machine()?;
+        let vpc = Arc::new(Vpc::ensure(spec, &self.directory.join(&spec.id), &self.names, &self.machine)?);
+        self.note_overlaps(spec);
+        *cell = Some(Arc::clone(&vpc));
+        Ok(vpc)
+    }
+
+    /// Tells the user when the machine's own network has addresses of the VPC.
+    fn note_overlaps(&self, spec: &VpcSpec) {
+        let machine = self.machine.lock();
+        let (Ok(links), Ok(routes)) = (route::links(&machine), route::routes(&machine)) else { return };
+        for (to, index) in routes {
+            let name = links.iter().find(|link| link.index == index).map_or("?", |link| link.name.as_str());
+            if to.prefix() > 0 && to.overlaps(spec.cidr) && !name.starts_with("wh") {
+                self.notes.lock().insert(format!(
+                    "this machine reaches {to} through {name}, which overlaps {} of {}: addresses of tasks go first",
+                    spec.cidr, spec.id
+                ));
+            }
+        }
+    }
+
+    fn attach(&self, spec: EniSpec) -> Result<Attached, NetworkError> {
+        check_eni(&spec)?;
+        let attached = Attached { netns: self.directory.join(&spec.id) };
+        let cell = Arc::clone(self.interfaces.lock().entry(spec.id.clone()).or_default());
+        let mut cell = cell.lock();
+        match &*cell {
+            Some(eni) if eni.spec == spec => return Ok(attached),
+            Some(_) => {
+                return Err(NetworkError::Kernel {
+                    operation: format!("attach {}", spec.id),
+                    message: "it is attached with another address or subnet".to_owned(),
+                });
+            }
+            None => {}
+        }
+        self.check_open()?;
+        let made = self.make_interface(&spec);
+        match made {
+            Ok(eni) => {
+                *cell = Some(eni);
+                Ok(attached)
+            }
+            Err(error) => {
+                drop(cell);
+                self.interfaces.lock().remove(&spec.id);
+                Err(error)
+            }
+        }
+    }
+
+    fn make_interface(&self, spec: &EniSpec) -> Result<Eni, NetworkError> {
+        let failure = |refusal| Failure::Netlink(refusal).of(format!("attach {}", spec.id));
+        let vpc = self.vpc(&spec.vpc)?;
+        let bridge = vpc.bridge(&spec.subnet)?;
+        let mut batch = Batch::new();
+        route::add_route(&mut batch, vpc.host_route(spec.address), Existing::Refuse);
+        match self.machine.lock().execute(&batch) {
+            Err(Refusal { errno: Errno::EXIST, .. }) => {
+                return Err(NetworkError::AddressInUse { address: spec.address });
+            }
+            other => other.map_err(failure)?,
+        }
+        let give_back_address = || {
+            let mut batch = Batch::new();
+            route::delete_route(&mut batch, vpc.host_route(spec.address));
+            let _ = self.machine.lock().execute(&batch);
+        };
+        let slot = match self.take_slot(&vpc, bridge) {
+            Ok(slot) => slot,
+            Err(error) => {
+                give_back_address();
+                return Err(Failure::Io(error).of(format!("make a network namespace for {}", spec.id)));
+            }
+        };
+        let connected = connect(spec, &vpc, bridge, &slot).map_err(failure).and_then(|()| {
+            link_to_namespace(&self.directory, &spec.id, &slot.name)
+                .map_err(|error| Failure::Io(error).of(format!("attach {}", spec.id)))
+        });
+        match connected {
+            Ok(()) => Ok(Eni {
+                spec: spec.clone(),
+                slot: Slot { bridge: Some(bridge), ..slot },
+                vpc: Arc::clone(&vpc),
+            }),
+            Err(error) => {
+                give_back_address();
+                pool::discard(&self.directory, slot);
+                Err(error)
+            }
+        }
+    }
+
+    fn take_slot(&self, vpc: &Arc<Vpc>, bridge: u32) -> io::Result<Slot> {
+        let pooled = vpc.pool.lock().take(bridge);
+        match pooled {
+            // Only a slot on no bridge has to be replaced: a recycled one comes back by itself.
+            Some(slot) => {
+                if slot.bridge.is_none() {
+                    self.maker.refill(vpc);
+                }
+                Ok(slot)
+            }
+            None => {
+                let slot = self.maker.make(vpc);
+                self.maker.refill(vpc);
+                slot
+            }
+        }
+    }
+
+    fn detach(&self, id: &str) -> Result<(), NetworkError> {
+        check_id(id, "eni")?;
+        let Some(cell) = self.interfaces.lock().get(id).cloned() else { return Ok(()) };
+        let taken = cell.lock().take();
+        self.interfaces.lock().remove(id);
+        let Some(Eni { spec, vpc, slot }) = taken else { return Ok(()) };
+        // From here on a new life sees a namespace that belongs to nobody.
+        remove_file(&self.directory.join(id))
+            .map_err(|error| Failure::Io(error).of(format!("detach {id}")))?;
+        let clean = disconnect(&spec, &vpc, &slot);
+        let mut batch = Batch::new();
+        route::delete_route(&mut batch, vpc.host_route(spec.address));
+        let unrouted = self.machine.lock().execute(&batch);
+        if clean.is_ok() {
+            self.maker.recycle(&vpc, slot);
+        } else {
+            pool::discard(&self.directory, slot);
+        }
+        match unrouted {
+            Err(Refusal { errno: Errno::SRCH, .. }) => Ok(()),
+            other => other.map_err(|refusal| Failure::Netlink(refusal).of(format!("detach {id}"))),
+        }
+    }
+
+    fn listen(&self, spec: &VpcSpec, address: Ipv4Addr, port: u16) -> Result<TcpListener, NetworkError> {
+        let vpc = self.vpc(spec)?;
+        let failure = |error| Failure::Io(error).of(format!("listen on {address}:{port} in {}", spec.id));
+        if address.is_link_local() {
+            let mut batch = Batch::new();
+            route::add_address(&mut batch, LOOPBACK_INDEX, address, 32, PrefixRoute::Implied);
+            vpc.socket.lock().execute(&batch).map_err(|refusal| failure(io::Error::other(refusal)))?;
+        }
+        netns::on_own_thread(|| {
+            netns::enter(&vpc.netns)?;
+            let listener = TcpListener::bind((address, port))?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        })
+        .map_err(failure)
+    }
+
+    fn recover(&self, vpcs: &[VpcSpec], expected: &[EniSpec]) -> Result<Recovery, NetworkError> {
+        self.check_open()?;
+        for eni in expected {
+            check_eni(eni)?;
+        }
+        let failure = |error| Failure::Io(error).of("look for what an earlier life left".to_owned());
+        let mut recovery = Recovery::default();
+        self.prepare_machine()?;
+        let mut found = entries(&self.directory).map_err(failure)?;
+
+        for spec in vpcs.iter().chain(expected.iter().map(|eni| &eni.vpc)) {
+            if found.iter().any(|name| *name == spec.id) && netns::is_kept(&self.directory.join(&spec.id)) {
+                self.vpc(spec)?;
+            }
+        }
+        let mut kept: BTreeSet<String> = self.vpcs.lock().keys().cloned().collect();
+        for spec in expected {
+            match self.adopt(spec) {
+                Ok(slot) => {
+                    kept.extend([spec.id.clone(), slot]);
+                    recovery.adopted.push(spec.id.clone());
+                }
+                Err(reason) => {
+                    tracing::info!(eni = spec.id, reason, "a network interface did not survive");
+                    recovery.lost.push(spec.id.clone());
+                }
+            }
+        }
+        found.retain(|name| !kept.contains(name));
+        // Links of interfaces first: a namespace with a link to it is never without its keeper.
+        found.sort_by_key(|name| !name.starts_with("eni-"));
+        for name in &found {
+            let path = self.directory.join(name);
+            if name.starts_with("eni-") { remove_file(&path) } else { netns::release(&path) }
+                .map_err(failure)?;
+        }
+        recovery.removed = found.iter().filter(|name| !name.starts_with("eni-")).count();
+        self.remove_stale_routes(&recovery.adopted)?;
+        Ok(recovery)
+    }
+
+    /// The name of the namespace of an interface that lives; otherwise why it does not.
+    fn adopt(&self, spec: &EniSpec) -> Result<String, String> {
+        let cell = self.vpcs.lock().get(&spec.vpc.id).cloned();
+        let vpc = cell.and_then(|cell| cell.lock().clone()).ok_or("its VPC is gone")?;
+        let target = std::fs::read_link(self.directory.join(&spec.id)).map_err(|error| error.to_string())?;
+        let name = target.to_str().filter(|name| self.names.is_port(name) && !name.contains('/'));
+        let name = name.ok_or("its namespace has no proper name")?;
+        if !netns::is_kept(&self.directory.join(name)) {
+            return Err("its namespace is gone".to_owned());
+        }
+        let slot = pool::adopt(&self.directory, name, &vpc).map_err(|error| error.to_string())?;
+        // The route is there unless a crash came in between; nothing is cut by adding it again.
+        let mut batch = Batch::new();
+        route::add_route(&mut batch, vpc.host_route(spec.address), Existing::Refuse);
+        match self.machine.lock().execute(&batch) {
+            Ok(()) | Err(Refusal { errno: Errno::EXIST, .. }) => {}
+            Err(refusal) => return Err(refusal.to_string()),
+        }
+        let eni = Eni { spec: spec.clone(), vpc, slot };
+        self.interfaces.lock().insert(spec.id.clone(), Arc::new(Mutex::new(Some(eni))));
+        Ok(name.to_owned())
+    }
+
+    /// Removes the machine's routes to addresses that no adopted interface has, and links to VPCs
+    /// that are gone.
+    fn remove_stale_routes(&self, adopted: &[String]) -> Result<(), NetworkError> {
+        let failure = |refusal| Failure::Netlink(refusal).of("remove routes of an earlier life".to_owned());
+        let live: BTreeSet<(Ipv4Addr, u32)> = {
+            let interfaces = self.interfaces.lock();
+            let enis = adopted.iter().filter_map(|id| interfaces.get(id));
+            enis.filter_map(|cell| cell.lock().as_ref().map(|eni| (eni.spec.address, eni.vpc.transit.index)))
+                .collect()
+        };
+        let transits: BTreeSet<u32> = {
+            let vpcs = self.vpcs.lock();
+            vpcs.values().filter_map(|cell| cell.lock().as_ref().map(|vpc| vpc.transit.index)).collect()
+        };
+        let machine = self.machine.lock();
+        let links = route::links(&machine).map_err(failure)?;
+        let own: BTreeSet<u32> =
+            links.iter().filter(|link| self.names.is_transit(&link.name)).map(|link| link.index).collect();
+        let mut batch = Batch::new();
+        for (to, index) in route::routes(&machine).map_err(failure)? {
+            let ours = transits.contains(&index) && to.prefix() == 32;
+            if ours && !live.contains(&(to.network(), index)) {
+                route::delete_route_through(&mut batch, to, index);
+            }
+        }
+        for &index in own.difference(&transits) {
+            route::delete_link(&mut batch, index);
+        }
+        for fate in machine.execute_each(&batch).map_err(failure)? {
+            // What is on its way out by itself is no error.
+            match fate {
+                Err(Refusal { errno: Errno::SRCH | Errno::NODEV, .. }) | Ok(()) => {}
+                Err(refusal) => return Err(failure(refusal)),
+            }
+        }
+        Ok(())
+    }
+
+    fn teardown(&self) -> Result<(), NetworkError> {
+        self.closed.store(true, Ordering::Release);
+        let io_failure = |error| Failure::Io(error).of("remove the data plane".to_owned());
+        let failure = |refusal| Failure::Netlink(refusal).of("remove the data plane".to_owned());
+        self.maker.settle();
+        let interfaces: Vec<_> = self.interfaces.lock().drain().collect();
+        for (_, cell) in interfaces {
+            drop(cell.lock().take());
+        }
+        let vpcs = std::mem::take(&mut *self.vpcs.lock());
+        for cell in vpcs.into_values() {
+            if let Some(vpc) = cell.lock().take() {
+                drop(vpc.pool.lock().drain());
+            }
+        }
+        {
+            let machine = self.machine.lock();
+            let mut batch = Batch::new();
+            for link in route::links(&machine).map_err(failure)? {
+                if self.names.is_transit(&link.name) {
+                    route::delete_link(&mut batch, link.index);
+                }
+            }
+            for fate in machine.execute_each(&batch).map_err(failure)? {
+                match fate {
+                    Err(Refusal { errno: Errno::NODEV, .. }) | Ok(()) => {}
+                    Err(refusal) => return Err(failure(refusal)),
+                }
+            }
+        }
+        nftables::remove(&self.netfilter.lock(), Family::Inet, &self.names.table()).map_err(failure)?;
+        for name in entries(&self.directory).map_err(io_failure)? {
+            let path = self.directory.join(&name);
+            if name.starts_with("eni-") { remove_file(&path) } else { netns::release(&path) }
+                .map_err(io_failure)?;
+        }
+        match std::fs::remove_dir(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_failure(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Gives a slot its identity: two batches, no namespace entered.
+fn connect(spec: &EniSpec, vpc: &Vpc, bridge: u32, slot: &Slot) -> Result<(), Refusal> {
+    let mut batch = Batch::new();
+    if slot.bridge != Some(bridge) {
+        route::set_master(&mut batch, slot.port, bridge);
+    }
+    route::add_forwarding(&mut batch, slot.port, spec.mac);
+    route::add_neighbour(&mut batch, bridge, spec.address, spec.mac);
+    vpc.socket.lock().execute(&batch)?;
+
+    let mut batch = Batch::new();
+    let subnet = spec.subnet.cidr;
+    route::set_mac(&mut batch, slot.eth, spec.mac);
+    route::add_address(&mut batch, slot.eth, spec.address, subnet.prefix(), PrefixRoute::Implied);
+    let destinations = match spec.egress {
+        Egress::Internet => vec![Ipv4Cidr::EVERYWHERE],
+        Egress::VpcOnly => vec![spec.vpc.cidr, Ipv4Cidr::LINK_LOCAL],
+    };
+    for to in destinations.into_iter().filter(|&to| to != subnet) {
+        let via = Route::Via { to, gateway: subnet.gateway(), index: slot.eth, source: None };
+        route::add_route(&mut batch, via, Existing::Replace);
+    }
+    slot.socket.execute(&batch)
+}
+
+/// Takes a slot's identity away; its routes go with its address.
+fn disconnect(spec: &EniSpec, vpc: &Vpc, slot: &Slot) -> Result<(), Refusal> {
+    let mut batch = Batch::new();
+    route::delete_address(&mut batch, slot.eth, spec.address, spec.subnet.cidr.prefix());
+    let own = slot.socket.execute(&batch);
+    let mut batch = Batch::new();
+    route::delete_forwarding(&mut batch, slot.port, spec.mac);
+    if let Some(bridge) = slot.bridge {
+        route::delete_neighbour(&mut batch, bridge, spec.address);
+    }
+    let socket = vpc.socket.lock();
+    own.and(socket.execute(&batch))
+}
+
+/// What leaves through one of our links takes the machine's address; and nobody reaches a task by
+/// being forwarded: neither the machine's neighbours nor another VPC.
+fn machine_rules(names: &Names) -> Table {
+    let prefix = names.transit_prefix();
+    Table {
+        family: Family::Inet,
+        name: names.table(),
+        chains: vec![
+            Chain {
+                name: "forward",
+                hook: Hook::Forward,
+                rules: vec![vec![
+                    Expression::OutputPrefix(prefix.clone()),
+                    Expression::NewConnection,
+                    Expression::Drop,
+                ]],
+            },
+            Chain {
+                name: "postrouting",
+                hook: Hook::SourceNat,
+                rules: vec![vec![Expression::InputPrefix(prefix), Expression::Masquerade]],
+            },
+        ],
+    }
+}
+
+/// Points `eni-…` at its namespace, in one step.
+fn link_to_namespace(directory: &Path, id: &str, slot: &str) -> io::Result<()> {
+    let link = directory.join(id);
+    match std::os::unix::fs::symlink(slot, &link) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(&link)?;
+            std::os::unix::fs::symlink(slot, &link)
+        }
+        other => other,
+    }
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The names in the directory; none when it is not there.
+fn entries(directory: &Path) -> io::Result<Vec<String>> {
+    match std::fs::read_dir(directory) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+#[async_trait]
+impl DataPlane for NetlinkPlane {
+    async fn recover(&self, vpcs: Vec<VpcSpec>, expected: Vec<EniSpec>) -> Result<Recovery, NetworkError> {
+        self.blocking(move |inner| inner.recover(&vpcs, &expected)).await
+    }
+
+    async fn warm(&self, vpc: VpcSpec) -> Result<(), NetworkError> {
+        self.blocking(move |inner| {
+            let vpc = inner.vpc(&vpc)?;
+            inner.maker.refill(&vpc);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn attach(&self, eni: EniSpec) -> Result<Attached, NetworkError> {
+        self.blocking(move |inner| inner.attach(eni)).await
+    }
+
+    async fn detach(&self, eni_id: &str) -> Result<(), NetworkError> {
+        let id = eni_id.to_owned();
+        self.blocking(move |inner| inner.detach(&id)).await
+    }
+
+    async fn listen(&self, vpc: VpcSpec, address: Ipv4Addr, port: u16) -> Result<TcpListener, NetworkError> {
+        self.blocking(move |inner| inner.listen(&vpc, address, port)).await
+    }
+
+    fn status(&self) -> PlaneStatus {
+        let vpcs: Vec<_> = self.0.vpcs.lock().values().cloned().collect();
+        let vpcs: Vec<_> = vpcs.iter().filter_map(|cell| cell.lock().clone()).collect();
+        PlaneStatus {
+            vpcs: vpcs.len(),
+            interfaces: self.0.interfaces.lock().len(),
+            pooled: vpcs.iter().map(|vpc| vpc.pool.lock().len()).sum(),
+            notes: self.0.notes.lock().iter().cloned().collect(),
+        }
+    }
+
+    async fn teardown(&self) -> Result<(), NetworkError> {
+        self.blocking(Inner::teardown).await
+    }
+}
