@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod document;
+mod path;
 mod pattern;
 mod service;
 mod table;
@@ -27,13 +28,14 @@ mod validate;
 mod value;
 
 pub use document::Document;
+pub use path::{Path, Step};
 pub use pattern::{Pattern, PatternError};
 pub use service::{
     CallFuture, Operation, Protocol, Service, ServiceModel, Validation, ValidationForm, empty, take,
 };
 pub use table::{
-    BlobShape, ErrorShape, ListShape, Location, MapShape, Member, NumberShape, Shape, StringShape,
-    StructureShape, TimestampFormat, UNIT,
+    BlobShape, ErrorShape, ListShape, Location, MEMBERS_MAX, MapShape, Member, MemberSet, NumberShape, Shape,
+    StringShape, StructureShape, TimestampFormat, UNIT,
 };
 pub use validate::validate;
 pub use value::{Decoded, List, Map, Slot, Structure, Text, Value, View};

@@ -58,6 +58,7 @@ impl ServiceModel {
 }
 
 /// Everything constant about an operation.
+#[derive(Clone, Copy)]
 pub struct Operation {
     pub name: &'static str,
     pub method: &'static str,

@@ -66,6 +66,28 @@ impl StructureShape {
     }
 }
 
+/// The most members that a structure may have. The generator refuses a model with more.
+pub const MEMBERS_MAX: usize = 256;
+
+/// A set of members of one structure, by their indexes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemberSet([u64; MEMBERS_MAX / 64]);
+
+impl MemberSet {
+    /// Adds a member and says whether it is new. An index beyond [`MEMBERS_MAX`] is never new.
+    pub fn insert(&mut self, index: usize) -> bool {
+        let Some(word) = self.0.get_mut(index / 64) else { return false };
+        let bit = 1 << (index % 64);
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+
+    pub fn contains(&self, index: usize) -> bool {
+        self.0.get(index / 64).is_some_and(|word| word & (1 << (index % 64)) != 0)
+    }
+}
+
 /// The shape of operations that take or give nothing.
 pub static UNIT: StructureShape = StructureShape { name: "Unit", union: false, members: &[] };
 

@@ -5,4 +5,16 @@
 //! knows a generated API crate.
 #![forbid(unsafe_code)]
 
+mod browser;
+pub mod client;
+pub mod codec;
+pub mod observe;
+pub mod pipeline;
+mod route;
+pub mod server;
 pub mod sigv4;
+
+pub use client::{Client, ClientError, ClientResponse};
+pub use observe::{CallObserver, CallRecord, Metrics};
+pub use pipeline::{Body, Pipeline, PipelineParts, Registration, Resources};
+pub use server::{Exposure, InternalHandler, Server, ServerBuilder, ServerLimits};

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, bail, ensure};
-use wharf_shape::Pattern;
+use wharf_shape::{MEMBERS_MAX, Pattern};
 
 use super::model::{Model, OperationModel, Reference, ShapeModel};
 use super::names::{capitalized, constant, field, snake_case, type_name, variant};
@@ -320,6 +320,7 @@ impl<'a> Emitter<'a> {
         match shape.kind.as_str() {
             "structure" if shape.document => {}
             "structure" => {
+                ensure!(shape.members.len() <= MEMBERS_MAX, "{name} has more than {MEMBERS_MAX} members");
                 let mut members = String::new();
                 for (member, reference) in &shape.members {
                     writeln!(members, "{},", self.member(shape, member, reference)?)?;
