@@ -144,14 +144,21 @@ impl<R: Read> TarReader<R> {
             Err(_) if !is_device => Ok(0),
             Err(_) => Err(invalid("device number")),
         };
+        let fields = header.as_old();
+        // An empty field is 0, as in every other reader.
+        let number = |value: io::Result<u64>, field: &[u8], name: &str| match value {
+            Ok(value) => Ok(value),
+            Err(_) if field.iter().all(|byte| matches!(byte, 0 | b' ')) => Ok(0),
+            Err(_) => Err(invalid(name)),
+        };
         let mut entry = Entry {
             kind,
             bytes: size,
             regions: None,
-            mode: header.mode().map_err(|_| invalid("mode"))? & 0o7777,
-            uid: header.uid().ok().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| invalid("owner"))?,
-            gid: header.gid().ok().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| invalid("group"))?,
-            mtime_s: header.mtime().map_err(|_| invalid("time"))?.cast_signed(),
+            mode: number(header.mode().map(u64::from), &fields.mode, "mode")? as u32 & 0o7777,
+            uid: u32::try_from(number(header.uid(), &fields.uid, "owner")?).map_err(|_| invalid("owner"))?,
+            gid: u32::try_from(number(header.gid(), &fields.gid, "group")?).map_err(|_| invalid("group"))?,
+            mtime_s: number(header.mtime(), &fields.mtime, "time")?.cast_signed(),
             mtime_ns: 0,
             device_major: device(header.device_major())?,
             device_minor: device(header.device_minor())?,
