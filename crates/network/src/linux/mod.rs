@@ -212,13 +212,13 @@ impl Inner {
         }
     }
 
-    fn attach(&self, spec: EniSpec) -> Result<Attached, NetworkError> {
-        check_eni(&spec)?;
+    fn attach(&self, spec: &EniSpec) -> Result<Attached, NetworkError> {
+        check_eni(spec)?;
         let attached = Attached { netns: self.directory.join(&spec.id) };
         let cell = Arc::clone(self.interfaces.lock().entry(spec.id.clone()).or_default());
         let mut cell = cell.lock();
         match &*cell {
-            Some(eni) if eni.spec == spec => return Ok(attached),
+            Some(eni) if eni.spec == *spec => return Ok(attached),
             Some(_) => {
                 return Err(NetworkError::Kernel {
                     operation: format!("attach {}", spec.id),
@@ -228,7 +228,7 @@ impl Inner {
             None => {}
         }
         self.check_open()?;
-        let made = self.make_interface(&spec);
+        let made = self.make_interface(spec);
         match made {
             Ok(eni) => {
                 *cell = Some(eni);
@@ -354,7 +354,7 @@ impl Inner {
         let mut found = entries(&self.directory).map_err(failure)?;
 
         for spec in vpcs.iter().chain(expected.iter().map(|eni| &eni.vpc)) {
-            if found.iter().any(|name| *name == spec.id) && netns::is_kept(&self.directory.join(&spec.id)) {
+            if found.contains(&spec.id) && netns::is_kept(&self.directory.join(&spec.id)) {
                 self.vpc(spec)?;
             }
         }
@@ -493,6 +493,8 @@ fn connect(spec: &EniSpec, vpc: &Vpc, bridge: u32, slot: &Slot) -> Result<(), Re
     let mut batch = Batch::new();
     if slot.bridge != Some(bridge) {
         route::set_master(&mut batch, slot.port, bridge);
+        // A bridge has a carrier from its first port on.
+        route::settle(&mut batch, bridge);
     }
     route::add_forwarding(&mut batch, slot.port, spec.mac);
     route::add_neighbour(&mut batch, bridge, spec.address, spec.mac);
@@ -597,7 +599,7 @@ impl DataPlane for NetlinkPlane {
     }
 
     async fn attach(&self, eni: EniSpec) -> Result<Attached, NetworkError> {
-        self.blocking(move |inner| inner.attach(eni)).await
+        self.blocking(move |inner| inner.attach(&eni)).await
     }
 
     async fn detach(&self, eni_id: &str) -> Result<(), NetworkError> {

@@ -234,7 +234,11 @@ fn join(vpc: &Vpc, name: &str, netns: &OwnedFd, socket: &NetlinkSocket) -> Resul
     let mut batch = Batch::new();
     route::set_up(&mut batch, LOOPBACK_INDEX);
     route::set_up(&mut batch, eth);
+    route::settle(&mut batch, eth);
     socket.execute(&batch)?;
+    let mut batch = Batch::new();
+    route::settle(&mut batch, port);
+    vpc.socket.lock().execute(&batch)?;
     Ok((eth, port))
 }
 

@@ -117,6 +117,12 @@ pub fn set_up(batch: &mut Batch, index: u32) {
     batch.request("bring a link up", RTM_SETLINK, 0, &ifinfo(index, IFF_UP, IFF_UP));
 }
 
+/// Makes a link that has just got its carrier usable now. The kernel does so up to a second later,
+/// and drops packets until then, unless someone asks for the link (Linux 6.8, `rtnl_getlink`).
+pub fn settle(batch: &mut Batch, index: u32) {
+    batch.request("settle a link", RTM_GETLINK, 0, &ifinfo(index, 0, 0));
+}
+
 pub fn set_mac(batch: &mut Batch, index: u32, mac: MacAddress) {
     batch
         .request("set a link's address", RTM_SETLINK, 0, &ifinfo(index, 0, 0))

@@ -245,7 +245,11 @@ fn connect(
     machine.execute(&batch).map_err(failure)?;
     let mut batch = Batch::new();
     route::set_up(&mut batch, inner_index);
+    route::settle(&mut batch, inner_index);
     inside.execute(&batch).map_err(failure)?;
+    let mut batch = Batch::new();
+    route::settle(&mut batch, index);
+    machine.execute(&batch).map_err(failure)?;
 
     let start = hash(&spec.id) as u32;
     for attempt in 0..TRANSIT_TRIES {

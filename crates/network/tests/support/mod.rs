@@ -27,6 +27,7 @@ pub struct Machine {
 
 /// Runs the test on a thread whose network namespace is a new machine. Says so and returns when
 /// there is no root to make one.
+#[expect(clippy::print_stdout, reason = "a test that did not run says so")]
 pub fn on_a_machine(test: impl FnOnce(&Machine) + Send) {
     if !rustix::process::geteuid().is_root() {
         println!("SKIPPED: network namespaces need root");
