@@ -223,6 +223,18 @@ impl ArchiveImage {
     }
 }
 
+/// An image that holds one static program and nothing else. The program stands at the root under
+/// the last part of the image's name, and is the entrypoint: `hello:latest` runs `/hello`.
+///
+/// # Errors
+/// When the name cannot be written to a tar.
+pub fn program_image(reference: Reference, program: &[u8]) -> Result<ArchiveImage, Error> {
+    let name = reference.repository().rsplit('/').next().unwrap_or_default().to_owned();
+    let config = ImageConfig { entrypoint: vec![format!("/{name}")], ..ImageConfig::default() };
+    let layer = Layer::new().file(&name, 0o755, program)?;
+    Ok(ArchiveImage::new(reference, config).layer(layer))
+}
+
 /// Writes an OCI image layout as a tar.
 ///
 /// # Errors

@@ -46,7 +46,10 @@ fn hard_links_to_anything_outside_the_layer_are_refused() {
         "entry \"evil\" of the layer is a hard link to \"out/passwd\", which is no file of this layer",
     );
     refused(Tar::default().directory("d").hard_link("evil", "d"), "which is no file of this layer");
-    refused(Tar::default().directory("d").file("d/x", b"").hard_link("d", "d/x"), "which is no file of this layer");
+    refused(
+        Tar::default().directory("d").file("d/x", b"").hard_link("d", "d/x"),
+        "which is no file of this layer",
+    );
 }
 
 #[test]
@@ -59,7 +62,10 @@ fn a_symbolic_link_never_leads_out() {
     // Absolute, relative and through several hops: the parent does not exist within the layer.
     for layer in [
         Tar::default().symlink("out", escape).file("out/evil", b"x"),
-        Tar::default().symlink("out", &"../".repeat(12)).symlink("tmp", &escape[1..]).file("out/tmp/evil", b"x"),
+        Tar::default()
+            .symlink("out", &"../".repeat(12))
+            .symlink("tmp", &escape[1..])
+            .file("out/tmp/evil", b"x"),
         Tar::default().symlink("a", "b").symlink("b", escape).directory("a/evil"),
         Tar::default().symlink("out", escape).file("out/.wh.evil", b""),
         Tar::default().symlink("out", escape).file("out/.wh..wh..opq", b""),
@@ -139,11 +145,15 @@ fn directories_nested_too_deep_are_refused() {
 #[test]
 fn sizes_that_are_not_there_are_refused() {
     needs_root!();
-    let huge = |bytes: u64| Tar::default().entry(EntryType::Regular, "huge", &[], |header| header.set_size(bytes));
+    let huge =
+        |bytes: u64| Tar::default().entry(EntryType::Regular, "huge", &[], |header| header.set_size(bytes));
     refused(huge(1 << 33), "it ends too early");
     refused(huge(u64::MAX), "no valid size");
     refused(huge(1 << 60), "is larger than");
-    refused(Tar::default().pax(&[("size", b"99999999999999999999")]).file("a", b""), "invalid extended header \"size\"");
+    refused(
+        Tar::default().pax(&[("size", b"99999999999999999999")]).file("a", b""),
+        "invalid extended header \"size\"",
+    );
     refused(Tar::default().pax(&[("size", b"-1")]).file("a", b""), "invalid extended header \"size\"");
     refused(Tar::default().entry(EntryType::new(b'V'), "volume", &[], |_| {}), "unsupported type 'V'");
 }
@@ -151,7 +161,8 @@ fn sizes_that_are_not_there_are_refused() {
 #[test]
 fn sparse_maps_that_lie_are_refused() {
     needs_root!();
-    let octal = |field: &mut [u8; 12], value: u64| field.copy_from_slice(format!("{value:011o}\0").as_bytes());
+    let octal =
+        |field: &mut [u8; 12], value: u64| field.copy_from_slice(format!("{value:011o}\0").as_bytes());
     for (offset, bytes, real) in [(0, 1024, 1024), (1 << 32, 512, 4096), (0, 512, 0)] {
         let layer = Tar::default().entry(EntryType::GNUSparse, "sparse", &[1; 512], |header| {
             let gnu = header.as_gnu_mut().unwrap();
@@ -268,7 +279,10 @@ fn what_is_no_image_is_refused() {
         (Tar::default().file("manifest.json", b"nope").finish(), "corrupt manifest.json"),
         (Tar::default().file("blobs/sha256/abc", b"x").finish(), "is not named by a digest"),
         (Tar::default().file("a", b"1").file("a", b"2").finish(), "is there twice"),
-        (Tar::default().file("manifest.json", br#"[{"Config":"c.json"}]"#).finish(), "entry \"c.json\" of the archive is missing"),
+        (
+            Tar::default().file("manifest.json", br#"[{"Config":"c.json"}]"#).finish(),
+            "entry \"c.json\" of the archive is missing",
+        ),
         (
             Tar::default()
                 .file("manifest.json", br#"[{"Config":"a"}]"#)

@@ -113,7 +113,13 @@ pub fn oci(image: &ArchiveImage) -> Vec<u8> {
 pub struct Tar(pub Vec<u8>);
 
 impl Tar {
-    pub fn entry(mut self, kind: EntryType, name: &str, data: &[u8], change: impl FnOnce(&mut Header)) -> Self {
+    pub fn entry(
+        mut self,
+        kind: EntryType,
+        name: &str,
+        data: &[u8],
+        change: impl FnOnce(&mut Header),
+    ) -> Self {
         let mut header = Header::new_gnu();
         assert!(name.len() <= 100, "{name}");
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
@@ -159,7 +165,8 @@ impl Tar {
         let mut data = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
-            let length = (1..=6).map(|digits| rest + digits).find(|length| length.to_string().len() + rest == *length);
+            let length =
+                (1..=6).map(|digits| rest + digits).find(|length| length.to_string().len() + rest == *length);
             data.extend_from_slice(format!("{} {key}=", length.unwrap()).as_bytes());
             data.extend_from_slice(value);
             data.push(b'\n');
