@@ -68,11 +68,13 @@ mod tests {
 
     #[test]
     fn hosts_that_nobody_can_rebind_are_local() {
-        for host in ["localhost", "localhost:4566", "ecs.localhost:1", "127.0.0.1:4566", "[::1]:4566", "10.1.2.3"]
+        for host in
+            ["localhost", "localhost:4566", "ecs.localhost:1", "127.0.0.1:4566", "[::1]:4566", "10.1.2.3"]
         {
             assert_eq!(check_host(&headers(&[("host", host)])), Ok(()), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:4566", "notlocalhost", ""]
+        for host in
+            ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:4566", "notlocalhost", ""]
         {
             assert_eq!(check_host(&headers(&[("host", host)])), Err(BrowserRefusal::ForeignHost), "{host}");
         }

@@ -66,11 +66,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Endpoint`] when the text is no such URL.
-    pub fn new(
-        endpoint: &str,
-        credentials: SigningCredentials,
-        region: Region,
-    ) -> Result<Self, ClientError> {
+    pub fn new(endpoint: &str, credentials: SigningCredentials, region: Region) -> Result<Self, ClientError> {
         let wrong = || ClientError::Endpoint { endpoint: endpoint.to_owned() };
         let uri: Uri = endpoint.parse().map_err(|_| wrong())?;
         if uri.scheme_str() != Some("http") {
@@ -101,10 +97,8 @@ impl Client {
         let mut headers = HeaderMap::new();
         let content_type = HeaderValue::from_str(&format!("application/x-amz-json-{json_version}"));
         headers.insert(header::CONTENT_TYPE, content_type.map_err(|_| ClientError::Header)?);
-        headers
-            .insert("x-amz-target", HeaderValue::from_str(target).map_err(|_| ClientError::Header)?);
-        let response =
-            self.send(service, Method::POST, "/", "", headers, body.into(), now).await?;
+        headers.insert("x-amz-target", HeaderValue::from_str(target).map_err(|_| ClientError::Header)?);
+        let response = self.send(service, Method::POST, "/", "", headers, body.into(), now).await?;
         if response.status < 300 {
             return Ok(response.body);
         }

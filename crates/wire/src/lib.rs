@@ -8,6 +8,7 @@
 mod browser;
 pub mod client;
 pub mod codec;
+mod echo;
 pub mod observe;
 pub mod pipeline;
 mod route;

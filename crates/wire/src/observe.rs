@@ -87,7 +87,9 @@ impl Metrics {
                 }
             }
         }
-        text.push_str("# HELP wharf_api_request_duration_seconds From the whole request read to its answer.\n");
+        text.push_str(
+            "# HELP wharf_api_request_duration_seconds From the whole request read to its answer.\n",
+        );
         text.push_str("# TYPE wharf_api_request_duration_seconds histogram\n");
         for ((service, operation), series) in &series {
             let labels = format!("service=\"{service}\",operation=\"{operation}\"");
@@ -112,8 +114,7 @@ impl Metrics {
 impl CallObserver for Metrics {
     fn record(&self, call: &CallRecord<'_>) {
         let series = self.series(call.service, call.operation);
-        let status =
-            STATUSES.iter().position(|status| *status == call.status).unwrap_or(STATUSES.len());
+        let status = STATUSES.iter().position(|status| *status == call.status).unwrap_or(STATUSES.len());
         series.by_status[status].fetch_add(1, Ordering::Relaxed);
         let us = u64::try_from(call.duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS_US.iter().position(|bound| us <= *bound).unwrap_or(BUCKETS_US.len());

@@ -105,6 +105,11 @@ struct Panicked(String);
 
 impl Pipeline {
     pub fn new(parts: PipelineParts) -> Arc<Self> {
+        Self::with_in_flight_max(parts, REQUESTS_IN_FLIGHT_MAX)
+    }
+
+    /// As [`Pipeline::new`], with another bound on the calls that run at once.
+    pub fn with_in_flight_max(parts: PipelineParts, in_flight_max: usize) -> Arc<Self> {
         Arc::new(Self {
             models: parts.services.iter().map(|registration| registration.service.model()).collect(),
             services: parts.services,
@@ -113,7 +118,7 @@ impl Pipeline {
             clock: parts.clock,
             rng: parts.rng,
             observers: parts.observers,
-            in_flight: Semaphore::new(REQUESTS_IN_FLIGHT_MAX),
+            in_flight: Semaphore::new(in_flight_max),
         })
     }
 
@@ -285,17 +290,17 @@ impl Pipeline {
     }
 
     /// Encodes an error, records the call and makes the HTTP answer.
-    fn end(&self, call: &Call, result: Result<codec::Response, ApiError>, started: Instant) -> Response<Body> {
+    fn end(
+        &self,
+        call: &Call,
+        result: Result<codec::Response, ApiError>,
+        started: Instant,
+    ) -> Response<Body> {
         let (encoded, error_code) = match result {
             Ok(encoded) => (encoded, None),
             Err(error) => {
-                let encoded = codec::encode_error(
-                    call.protocol,
-                    call.model,
-                    call.operation,
-                    call.request_id,
-                    &error,
-                );
+                let encoded =
+                    codec::encode_error(call.protocol, call.model, call.operation, call.request_id, &error);
                 log_error(call, &error);
                 (encoded, Some(error.code))
             }
@@ -395,7 +400,8 @@ fn log_error(call: &Call, error: &ApiError) {
 
 fn respond(call: &Call, encoded: codec::Response) -> Response<Body> {
     let mut response = Response::new(Full::new(Bytes::from(encoded.body)));
-    *response.status_mut() = StatusCode::from_u16(encoded.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(encoded.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&call.request_id_text) {
         if matches!(call.protocol, Protocol::Query | Protocol::Ec2Query) {

@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 use wharf_core::ApiError;
 use wharf_shape::{Protocol, ServiceModel};
 
+use crate::echo;
 use crate::sigv4::{Claim, SignedParts};
 
 /// The protocol in which a request is refused when no service could be told: what its sender most
@@ -42,7 +43,7 @@ pub(crate) fn find_service(
     // A target that is known decides even against the scope: verification then says, in AWS's words,
     // that the credential should be scoped to this service. It also tells apart services that share
     // a signing name.
-    let prefix = target(parts.headers).map(|(prefix, _)| prefix);
+    let prefix = target(parts.headers).map(|(prefix, _)| prefix).filter(|prefix| !prefix.is_empty());
     if let Some(index) = models.iter().position(|model| prefix == Some(model.target_prefix)) {
         return Ok(index);
     }
@@ -78,7 +79,7 @@ pub(crate) fn find_service(
 
 fn unknown_service(models: &[&'static ServiceModel], name: &str) -> ApiError {
     let known: Vec<&str> = models.iter().map(|model| model.name).collect();
-    let name = &name[..name.floor_char_boundary(NAME_BYTES_MAX)];
+    let name = bounded(name);
     ApiError::sender(
         "UnknownService",
         format!("Wharf has no service {name:?}. It has: {}.", known.join(", ")),
@@ -112,8 +113,7 @@ fn json_operation(model: &ServiceModel, parts: &SignedParts<'_>) -> Result<usize
         Some(index) if prefix == model.target_prefix => Ok(index),
         _ => {
             let target = header(parts.headers, "x-amz-target").unwrap_or_default();
-            let target = &target[..target.floor_char_boundary(NAME_BYTES_MAX)];
-            unknown(format!("{target} is not an operation of {}.", model.name))
+            unknown(format!("{} is not an operation of {}.", bounded(target), model.name))
         }
     }
 }
@@ -145,10 +145,7 @@ fn ec2_operation(model: &ServiceModel, parts: &SignedParts<'_>) -> Result<usize,
         Some(version) => {
             return Err(ApiError::sender(
                 "NoSuchVersion",
-                format!(
-                    "The requested version ({}) of service AmazonEC2 does not exist",
-                    bounded(version)
-                ),
+                format!("The requested version ({}) of service AmazonEC2 does not exist", bounded(version)),
             ));
         }
         None => {
@@ -167,7 +164,7 @@ fn ec2_operation(model: &ServiceModel, parts: &SignedParts<'_>) -> Result<usize,
 }
 
 fn bounded(text: &str) -> &str {
-    &text[..text.floor_char_boundary(NAME_BYTES_MAX)]
+    echo::bounded(text, NAME_BYTES_MAX)
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -22,11 +22,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinHandle;
+use wharf_core::ApiError;
 use wharf_core::limits::{
     CONNECTIONS_MAX, REQUEST_BODIES_BYTES_MAX, REQUEST_BODY_BYTES_MAX, REQUEST_BODY_TIMEOUT,
     REQUEST_HEAD_BYTES_MAX, REQUEST_HEAD_TIMEOUT, REQUEST_HEADERS_MAX,
 };
-use wharf_core::ApiError;
 
 use crate::browser::{self, BrowserRefusal};
 use crate::observe::Metrics;
@@ -241,10 +241,10 @@ impl Shared {
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head_timeout)
             .max_buf_size(REQUEST_HEAD_BYTES_MAX)
+            .max_header_size(REQUEST_HEAD_BYTES_MAX)
             .max_headers(REQUEST_HEADERS_MAX)
             // A client may close its side for writing and still read the answer.
             .half_close(true)
-            .pipeline_flush(true)
             .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = tokio::select! {

@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use super::date::SignatureDate;
 use super::error::SignatureError;
 use super::{ALGORITHM, SignedParts};
+use crate::echo::bounded;
 
 /// The longest text that an error repeats back to the caller.
 const ECHO_BYTES_MAX: usize = 256;
@@ -276,5 +277,5 @@ fn incomplete(message: impl Into<String>) -> SignatureError {
 
 /// At most `ECHO_BYTES_MAX` bytes of what the caller sent.
 fn echo(text: &str) -> &str {
-    &text[..text.floor_char_boundary(ECHO_BYTES_MAX)]
+    bounded(text, ECHO_BYTES_MAX)
 }

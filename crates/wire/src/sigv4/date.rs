@@ -25,9 +25,9 @@ impl SignatureDate {
             return None;
         }
         let number = |range: std::ops::Range<usize>| {
-            bytes[range].iter().try_fold(0_u16, |sum, byte| {
-                byte.is_ascii_digit().then(|| sum * 10 + u16::from(byte - b'0'))
-            })
+            bytes[range]
+                .iter()
+                .try_fold(0_u16, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u16::from(byte - b'0')))
         };
         let small = |range| number(range).and_then(|number| u8::try_from(number).ok());
         let month = Month::try_from(small(4..6)?).ok()?;

@@ -51,9 +51,7 @@ impl SignatureError {
             Self::Missing => {
                 ApiError::sender("MissingAuthenticationTokenException", "Missing Authentication Token")
             }
-            Self::Incomplete { message } => {
-                ApiError::sender("IncompleteSignatureException", message.clone())
-            }
+            Self::Incomplete { message } => ApiError::sender("IncompleteSignatureException", message.clone()),
             Self::UnknownKey => ApiError::sender(
                 "UnrecognizedClientException",
                 "The security token included in the request is invalid.",
@@ -96,10 +94,9 @@ impl SignatureError {
 
     fn ec2(&self) -> ApiError {
         match self {
-            Self::Missing => ApiError::sender(
-                "MissingParameter",
-                "The request must contain the parameter AWSAccessKeyId",
-            ),
+            Self::Missing => {
+                ApiError::sender("MissingParameter", "The request must contain the parameter AWSAccessKeyId")
+            }
             Self::Incomplete { message } => ApiError::sender("IncompleteSignature", message.clone()),
             Self::ExpiredToken | Self::Expired { .. } => {
                 ApiError::sender("RequestExpired", "Request has expired.")

@@ -76,8 +76,11 @@ pub fn sign(
         &String::from_utf8_lossy(&hash),
     );
     let scope_text = scope_text(&scope);
-    let signature = SigningKey::derive(&credentials.secret_access_key, &scope)
-        .sign(&string_to_sign(&date, &scope_text, &canonical));
+    let signature = SigningKey::derive(&credentials.secret_access_key, &scope).sign(&string_to_sign(
+        &date,
+        &scope_text,
+        &canonical,
+    ));
     let authorization = format!(
         "{ALGORITHM} Credential={}/{scope_text}, SignedHeaders={signed_headers}, Signature={}",
         credentials.access_key_id,
@@ -136,16 +139,13 @@ pub fn presign(
         super::verify::UnsignedPayload::Accepted => super::UNSIGNED_PAYLOAD.into(),
         super::verify::UnsignedPayload::Refused => String::from_utf8_lossy(&hash),
     };
-    let canonical = canonical_request(
-        &parts,
-        policy.path,
-        QuerySkip::Nothing,
-        std::iter::once("host"),
-        "host",
-        &payload,
-    );
-    let signature = SigningKey::derive(&credentials.secret_access_key, &scope)
-        .sign(&string_to_sign(&date, &scope_text, &canonical));
+    let canonical =
+        canonical_request(&parts, policy.path, QuerySkip::Nothing, std::iter::once("host"), "host", &payload);
+    let signature = SigningKey::derive(&credentials.secret_access_key, &scope).sign(&string_to_sign(
+        &date,
+        &scope_text,
+        &canonical,
+    ));
     format!("{full}&X-Amz-Signature={}", hex::encode(signature))
 }
 

@@ -67,10 +67,7 @@ impl TestRequest {
     fn header_map(&self) -> Option<HeaderMap> {
         let mut map = HeaderMap::new();
         for (name, value) in &self.headers {
-            map.append(
-                HeaderName::from_bytes(name.as_bytes()).ok()?,
-                HeaderValue::from_bytes(value).ok()?,
-            );
+            map.append(HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value).ok()?);
         }
         Some(map)
     }
@@ -90,9 +87,7 @@ impl TestRequest {
             body: &self.body,
         };
         let claim = Claim::read(&parts)?.ok_or(SignatureError::Missing)?;
-        Verifier::new(Arc::new(source))
-            .verify(&claim, &parts, service, Policy::of(service), now)
-            .map(Some)
+        Verifier::new(Arc::new(source)).verify(&claim, &parts, service, Policy::of(service), now).map(Some)
     }
 }
 
@@ -138,7 +133,8 @@ fn the_documented_list_users_request_is_accepted() {
 #[test]
 fn the_test_suite_of_aws_is_accepted() {
     const FORM: &str = "application/x-www-form-urlencoded";
-    type Case = (&'static str, &'static str, &'static str, &'static str, Headers, &'static [u8], &'static str);
+    type Case =
+        (&'static str, &'static str, &'static str, &'static str, Headers, &'static [u8], &'static str);
     type Headers = &'static [(&'static str, &'static str)];
     #[rustfmt::skip]
     let cases: [Case; 12] = [
@@ -170,8 +166,11 @@ fn the_test_suite_of_aws_is_accepted() {
     }
 }
 
+/// Name, service, session token and request.
+type Vector = (String, String, Option<String>, TestRequest);
+
 /// Requests signed by botocore; `tests/vectors/make.py` makes them.
-fn botocore_vectors() -> (Timestamp, Vec<(String, String, Option<String>, TestRequest)>) {
+fn botocore_vectors() -> (Timestamp, Vec<Vector>) {
     let document: serde_json::Value =
         serde_json::from_str(include_str!("../../tests/vectors/botocore.json")).unwrap();
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
@@ -231,7 +230,8 @@ fn our_own_signatures_are_accepted() {
         );
 
         for service in ["sts", "s3"] {
-            let query = presign(&credentials, service, "eu-west-1", "GET", &host, "/k", "a=b", 60, EXAMPLE_TIME);
+            let query =
+                presign(&credentials, service, "eu-west-1", "GET", &host, "/k", "a=b", 60, EXAMPLE_TIME);
             let request = TestRequest::new("GET", "/k", &query, &[("host", "localhost:4566")], b"");
             assert!(request.verify(source(), service, EXAMPLE_TIME).is_ok(), "{service}");
         }
@@ -303,12 +303,27 @@ fn the_scope_must_fit_the_request() {
     };
     let key = KEY;
     for (credential, message) in [
-        (format!("{key}/20150830/us-east-1/sts/aws4_request"), "Credential should be scoped to correct service: 'iam'. "),
+        (
+            format!("{key}/20150830/us-east-1/sts/aws4_request"),
+            "Credential should be scoped to correct service: 'iam'. ",
+        ),
         (format!("{key}/20150830/US!/iam/aws4_request"), "Credential should be scoped to a valid region. "),
-        (format!("{key}/20150830/us-east-1/iam/aws4"), "Credential should be scoped with a valid terminator: 'aws4_request', not 'aws4'."),
-        (format!("{key}/20150829/us-east-1/iam/aws4_request"), "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '20150829' != '20150830', from '20150830T123600Z'."),
-        (format!("{key}/20150830/us-east-1/iam"), "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got 'AKIDEXAMPLE/20150830/us-east-1/iam'."),
-        ("AKIDOTHER/20150830/us-east-1/iam/aws4_request".to_owned(), "the access key or its session token is not known"),
+        (
+            format!("{key}/20150830/us-east-1/iam/aws4"),
+            "Credential should be scoped with a valid terminator: 'aws4_request', not 'aws4'.",
+        ),
+        (
+            format!("{key}/20150829/us-east-1/iam/aws4_request"),
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '20150829' != '20150830', from '20150830T123600Z'.",
+        ),
+        (
+            format!("{key}/20150830/us-east-1/iam"),
+            "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got 'AKIDEXAMPLE/20150830/us-east-1/iam'.",
+        ),
+        (
+            "AKIDOTHER/20150830/us-east-1/iam/aws4_request".to_owned(),
+            "the access key or its session token is not known",
+        ),
         (format!("{key}/20150830/us-east-1/iam/aws4_request"), "the signature does not match"),
     ] {
         assert_eq!(with(&credential), message);
@@ -412,16 +427,49 @@ fn a_body_is_left_out_only_where_the_service_allows_it() {
 fn each_protocol_has_its_own_codes() {
     let expired = SignatureError::Expired { message: "m".to_owned() };
     for (error, json, query, ec2) in [
-        (SignatureError::Missing, ("MissingAuthenticationTokenException", 400), ("MissingAuthenticationToken", 403), ("MissingParameter", 400)),
-        (SignatureError::Incomplete { message: "m".to_owned() }, ("IncompleteSignatureException", 400), ("IncompleteSignature", 400), ("IncompleteSignature", 400)),
-        (SignatureError::UnknownKey, ("UnrecognizedClientException", 400), ("InvalidClientTokenId", 403), ("AuthFailure", 401)),
-        (SignatureError::ExpiredToken, ("ExpiredTokenException", 400), ("ExpiredToken", 403), ("RequestExpired", 400)),
-        (expired, ("InvalidSignatureException", 400), ("SignatureDoesNotMatch", 403), ("RequestExpired", 400)),
-        (SignatureError::Mismatch, ("InvalidSignatureException", 400), ("SignatureDoesNotMatch", 403), ("AuthFailure", 401)),
+        (
+            SignatureError::Missing,
+            ("MissingAuthenticationTokenException", 400),
+            ("MissingAuthenticationToken", 403),
+            ("MissingParameter", 400),
+        ),
+        (
+            SignatureError::Incomplete { message: "m".to_owned() },
+            ("IncompleteSignatureException", 400),
+            ("IncompleteSignature", 400),
+            ("IncompleteSignature", 400),
+        ),
+        (
+            SignatureError::UnknownKey,
+            ("UnrecognizedClientException", 400),
+            ("InvalidClientTokenId", 403),
+            ("AuthFailure", 401),
+        ),
+        (
+            SignatureError::ExpiredToken,
+            ("ExpiredTokenException", 400),
+            ("ExpiredToken", 403),
+            ("RequestExpired", 400),
+        ),
+        (
+            expired,
+            ("InvalidSignatureException", 400),
+            ("SignatureDoesNotMatch", 403),
+            ("RequestExpired", 400),
+        ),
+        (
+            SignatureError::Mismatch,
+            ("InvalidSignatureException", 400),
+            ("SignatureDoesNotMatch", 403),
+            ("AuthFailure", 401),
+        ),
     ] {
-        for (protocol, (code, status)) in
-            [(Protocol::AwsJson1_0, json), (Protocol::AwsJson1_1, json), (Protocol::Query, query), (Protocol::Ec2Query, ec2)]
-        {
+        for (protocol, (code, status)) in [
+            (Protocol::AwsJson1_0, json),
+            (Protocol::AwsJson1_1, json),
+            (Protocol::Query, query),
+            (Protocol::Ec2Query, ec2),
+        ] {
             let shown = error.to_api_error(protocol);
             assert_eq!((&*shown.code, shown.status), (code, status), "{error:?} {protocol:?}");
         }
@@ -430,11 +478,10 @@ fn each_protocol_has_its_own_codes() {
 
 /// Whether changing this header changes anything that is signed.
 fn is_signed(request: &TestRequest, name: &str) -> bool {
-    let text = request
-        .headers
-        .iter()
-        .find(|(name, _)| name == "Authorization")
-        .map_or_else(|| request.query.replace("%3B", ";"), |(_, value)| String::from_utf8_lossy(value).into());
+    let text = request.headers.iter().find(|(name, _)| name == "Authorization").map_or_else(
+        || request.query.replace("%3B", ";"),
+        |(_, value)| String::from_utf8_lossy(value).into(),
+    );
     let list = text.split("SignedHeaders=").nth(1).unwrap();
     let list = list.split([',', '&']).next().unwrap();
     list.split(';').any(|signed| signed.eq_ignore_ascii_case(name))

@@ -15,6 +15,7 @@ use super::date::SignatureDate;
 use super::error::SignatureError;
 use super::key::KeyCache;
 use super::{SignedParts, UNSIGNED_PAYLOAD};
+use crate::echo;
 
 /// Where services differ in what they accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,10 +95,8 @@ impl Verifier {
         now: Timestamp,
     ) -> Result<Verified, SignatureError> {
         let scope = claim.scope();
-        let credentials = self
-            .credentials
-            .credentials(claim.access_key_id())
-            .map_err(|_| SignatureError::UnknownKey)?;
+        let credentials =
+            self.credentials.credentials(claim.access_key_id()).map_err(|_| SignatureError::UnknownKey)?;
         let region: Region = scope
             .region
             .parse()
@@ -236,9 +235,7 @@ fn check_date(claim: &Claim<'_>, policy: Policy, now: Timestamp) -> Result<(), S
 /// date is a part of the string to sign.
 fn check_signed_headers(claim: &Claim<'_>, headers: &HeaderMap) -> Result<(), SignatureError> {
     if !claim.signs_header("host") {
-        return Err(scope_error(
-            "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.",
-        ));
+        return Err(scope_error("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."));
     }
     for name in headers.keys().map(http::HeaderName::as_str) {
         let must = name.starts_with("x-amz-") && name != "x-amz-security-token" && name != "x-amz-date";
@@ -296,7 +293,6 @@ fn scope_error(message: impl Into<String>) -> SignatureError {
     SignatureError::Scope { message: message.into() }
 }
 
-/// At most 64 bytes of what the caller sent.
 fn bounded(text: &str) -> &str {
-    &text[..text.floor_char_boundary(64)]
+    echo::bounded(text, 64)
 }
