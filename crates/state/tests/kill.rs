@@ -135,6 +135,7 @@ fn victim(directory: &Path, wipes: bool) {
         std::io::stdout().lock().write_all(text.as_bytes()).expect("the campaign listens");
     }
     let store = open(directory);
+    tell("ready 0\n");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         if wipes {
@@ -242,11 +243,12 @@ fn campaign(kills: u64, seed: u64) {
     let directory = tempfile::tempdir().unwrap();
     let rng = SeededRng::new(seed);
     let mut campaign = Campaign::default();
-    let (mut acknowledgements, mut in_opening, mut wipes_in_doubt) = (0u64, 0u64, 0u64);
+    let (mut acknowledgements, mut in_opening, mut wipes_in_doubt, mut in_flight) = (0u64, 0u64, 0u64, 0u64);
     for kill in 0..kills {
-        let wipes = rng.below(20) == 0;
-        // Half of the kills fall into the opening or close behind it.
-        let delay = Duration::from_micros(rng.below(if rng.below(2) == 0 { 60_000 } else { 250_000 }));
+        let wipes = rng.below(30) == 0;
+        // A third of the kills fall into the opening or close behind it.
+        let when_ready = rng.below(3) > 0;
+        let delay = Duration::from_micros(rng.below(100_000));
         let mut child = Command::new(std::env::current_exe().unwrap())
             .env("WHARF_KILL_VICTIM", directory.path())
             .env("WHARF_KILL_WIPES", if wipes { "1" } else { "0" })
@@ -271,10 +273,12 @@ fn campaign(kills: u64, seed: u64) {
 
         let lines = reader.join().unwrap();
         let mut wipe_in_doubt = false;
+        let mut opened = when_ready;
         for line in &lines {
             let (word, number) = line.split_once(' ').expect("a line is two words");
             match word {
                 "half" => panic!("kill {kill}: the victim saw a half-applied transaction"),
+                "ready" => opened = true,
                 "wiping" => wipe_in_doubt = true,
                 "wiped" => {
                     wipe_in_doubt = false;
@@ -286,9 +290,11 @@ fn campaign(kills: u64, seed: u64) {
                 }
             }
         }
-        in_opening += u64::from(lines.is_empty());
+        in_opening += u64::from(!opened);
         wipes_in_doubt += u64::from(wipe_in_doubt);
+        let before: u64 = campaign.acknowledged.values().sum();
         let found = campaign.check(&open(directory.path()), wipe_in_doubt);
+        in_flight += found.saturating_sub(before);
         if (kill + 1).is_multiple_of(100) {
             println!("{} kills: {acknowledgements} acknowledged, {found} held now", kill + 1);
         }
@@ -296,7 +302,8 @@ fn campaign(kills: u64, seed: u64) {
     assert!(kills < 10 || acknowledgements > kills, "the victims did something");
     println!(
         "{kills} kills, seed {seed}: {acknowledgements} transactions acknowledged, none lost, none half-applied; \
-         {in_opening} kills fell into an opening, {wipes_in_doubt} into a wipe"
+         {in_flight} more were durable but not yet acknowledged; {in_opening} kills fell into an opening, \
+         {wipes_in_doubt} into a wipe"
     );
 }
 
