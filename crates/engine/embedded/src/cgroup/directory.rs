@@ -1,0 +1,129 @@
+//! A directory of a cgroup hierarchy, by descriptor.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::CgroupError;
+
+/// Control files are small; a longer one is read to here.
+const FILE_BYTES_MAX: usize = 64 * 1024;
+
+/// Reads and writes below one directory. Paths are relative and made of validated ids.
+#[derive(Debug)]
+pub struct Directory {
+    fd: OwnedFd,
+    /// For messages.
+    name: String,
+}
+
+impl Directory {
+    pub fn open(path: &Path) -> Result<Self, CgroupError> {
+        let name = path.display().to_string();
+        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|source| CgroupError::File { path: name.clone(), action: "open", source })?;
+        Ok(Self { fd, name })
+    }
+
+    pub(super) fn from_fd(fd: OwnedFd, name: &str) -> Self {
+        Self { fd, name: name.to_owned() }
+    }
+
+    pub fn open_below(&self, path: &str) -> Result<Self, CgroupError> {
+        let fd = self.open_file(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        Ok(Self { fd, name: format!("{}/{path}", self.name) })
+    }
+
+    fn failed(&self, path: &str, action: &'static str) -> impl FnOnce(Errno) -> CgroupError {
+        let path = format!("{}/{path}", self.name);
+        move |source| CgroupError::File { path, action, source }
+    }
+
+    pub fn open_file(&self, path: &str, flags: OFlags) -> Result<OwnedFd, CgroupError> {
+        rustix::fs::openat(&self.fd, path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+            .map_err(self.failed(path, "open"))
+    }
+
+    /// Makes a directory; one that is there is fine.
+    pub fn make(&self, path: &str) -> Result<(), CgroupError> {
+        match rustix::fs::mkdirat(&self.fd, path, Mode::from(0o755)) {
+            Err(Errno::EXIST) => Ok(()),
+            other => other.map_err(self.failed(path, "mkdir")),
+        }
+    }
+
+    /// Removes a directory; one that is gone is fine.
+    pub fn remove(&self, path: &str) -> Result<(), CgroupError> {
+        match rustix::fs::unlinkat(&self.fd, path, AtFlags::REMOVEDIR) {
+            Err(Errno::NOENT) => Ok(()),
+            other => other.map_err(self.failed(path, "rmdir")),
+        }
+    }
+
+    pub fn write(&self, path: &str, value: &str) -> Result<(), CgroupError> {
+        let file = self.open_file(path, OFlags::WRONLY)?;
+        rustix::io::write(&file, value.as_bytes()).map_err(self.failed(path, "write"))?;
+        Ok(())
+    }
+
+    /// Writes where the kernel has the file; a kernel without it has nothing to be told.
+    pub fn write_if_there(&self, path: &str, value: &str) -> Result<(), CgroupError> {
+        match self.write(path, value) {
+            Err(CgroupError::File { source: Errno::NOENT, .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    pub fn read(&self, path: &str) -> Result<String, CgroupError> {
+        let file = self.open_file(path, OFlags::RDONLY)?;
+        let mut bytes = vec![0; 4096];
+        let mut length = 0;
+        loop {
+            let read = rustix::io::read(&file, &mut bytes[length..]).map_err(self.failed(path, "read"))?;
+            length += read;
+            if read == 0 || length >= FILE_BYTES_MAX {
+                break;
+            }
+            if length == bytes.len() {
+                bytes.resize(length * 2, 0);
+            }
+        }
+        bytes.truncate(length);
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// A file that holds one number; `max` is `u64::MAX`.
+    pub fn read_number(&self, path: &str) -> Result<u64, CgroupError> {
+        let text = self.read(path)?;
+        match text.trim() {
+            "max" => Ok(u64::MAX),
+            number => number.parse().map_err(|_| self.failed(path, "parse")(Errno::INVAL)),
+        }
+    }
+
+    /// The names of the directories below `path` (`.` for this one), sorted; none if it is gone.
+    pub fn children(&self, path: &str) -> Result<Vec<String>, CgroupError> {
+        let fd = match self.open_file(path, OFlags::RDONLY | OFlags::DIRECTORY) {
+            Err(CgroupError::File { source: Errno::NOENT, .. }) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&fd).map_err(self.failed(path, "list"))? {
+            let entry = entry.map_err(self.failed(path, "list"))?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if entry.file_type() == rustix::fs::FileType::Directory && name != "." && name != ".." {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

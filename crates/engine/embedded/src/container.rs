@@ -1,0 +1,243 @@
+//! The life of a container's first process from `clone3` to `execve`.
+//!
+//! It runs in the copy of a single-threaded spawner, so it may allocate; it may not return. Every
+//! failure becomes an [`EngineError`] that travels to the spawner through a pipe which `execve`
+//! closes.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
+use rustix::process::{setsid, umask};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use wharf_engine::EngineError;
+
+use crate::capability::{Capability, CapabilitySet};
+use crate::host::io_error;
+use crate::in_root::Root;
+use crate::plan::Plan;
+use crate::rootfs::{self, Context, Step};
+use crate::user::{self, Identity};
+use crate::{sys, user::FILE_BYTES_MAX};
+
+/// Told to the spawner before `execve`. No serialized error starts with it.
+pub const ABOUT_TO_EXECUTE: u8 = b'!';
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const EXIT_NOT_FOUND: i32 = 127;
+const EXIT_NOT_EXECUTABLE: i32 = 126;
+/// As Docker says for what failed before the program was looked at.
+const EXIT_NOT_STARTED: i32 = 128;
+
+/// Everything up to and with `execve`. `join` are the `cgroup.procs` files of v1.
+pub fn run(plan: &Plan<'_>, join: &[OwnedFd], report: &OwnedFd) -> Result<Infallible, EngineError> {
+    let internal = |(what, error): (String, io::Error)| io_error(&what, &error);
+
+    enter_namespaces(plan, join).map_err(internal)?;
+    umask(Mode::empty());
+    let root = rootfs::enter(plan).map_err(internal)?;
+    let identity = find_identity(plan, &root)?;
+    enter_working_dir(plan, &root)?;
+    rootfs::seal(plan, &root).map_err(internal)?;
+    take_stdio(plan, &root, &identity).map_err(internal)?;
+    drop(root);
+
+    umask(Mode::from(0o022));
+    setsid().step("make a session").map_err(internal)?;
+    sys::reset_signals();
+    for &limit in &plan.limits {
+        sys::set_limit(limit).step("set a resource limit").map_err(internal)?;
+    }
+    let environment = environment(plan, &identity);
+    let program = Program::new(plan, &environment)?;
+    let arguments = c_strings(&plan.spec.process.args)?;
+    let environment = c_strings(&environment)?;
+    drop_privileges(plan, &identity).map_err(internal)?;
+    // From here on a silent end is the program's own.
+    rustix::io::write(report, &[ABOUT_TO_EXECUTE]).step("report").map_err(internal)?;
+    Err(program.execute(&arguments, &environment))
+}
+
+fn enter_namespaces(plan: &Plan<'_>, join: &[OwnedFd]) -> Step<()> {
+    for file in join {
+        rustix::io::write(file, b"0").step("join a control group")?;
+    }
+    // Only now: the root of a cgroup namespace is where its maker is.
+    sys::unshare(libc::CLONE_NEWCGROUP).step("make a cgroup namespace")?;
+    move_into_link_name_space(plan.netns.as_fd(), Some(LinkNameSpaceType::Network))
+        .step("enter the network namespace")?;
+    rustix::system::sethostname(plan.sandbox.hostname.as_bytes()).step("set the host name")
+}
+
+fn start_error(exit_code: i32, message: impl Into<String>) -> EngineError {
+    EngineError::Start { exit_code, message: message.into() }
+}
+
+fn find_identity(plan: &Plan<'_>, root: &Root) -> Result<Identity, EngineError> {
+    let passwd = root.read("/etc/passwd", FILE_BYTES_MAX);
+    let group = root.read("/etc/group", FILE_BYTES_MAX);
+    user::resolve(&plan.spec.process.user, &passwd, &group)
+        .map_err(|error| start_error(EXIT_NOT_EXECUTABLE, error.to_string()))
+}
+
+fn enter_working_dir(plan: &Plan<'_>, root: &Root) -> Result<(), EngineError> {
+    let path = plan.spec.process.working_dir.as_str();
+    let path = if path.is_empty() { "/" } else { path };
+    root.make_directory(path).and_then(|directory| rustix::process::fchdir(&directory)).map_err(|error| {
+        let error = io::Error::from(error);
+        if matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) {
+            return io_error(&format!("make the working directory {path:?}"), &error);
+        }
+        start_error(EXIT_NOT_STARTED, format!("chdir to cwd ({path:?}) failed: {}", reason(&error)))
+    })
+}
+
+/// Puts the streams at 0, 1 and 2, and marks all else to be closed.
+fn take_stdio(plan: &Plan<'_>, root: &Root, identity: &Identity) -> Step<()> {
+    let null;
+    let stdin = match plan.stdio.stdin {
+        Some(stdin) => stdin,
+        None => {
+            null = root.open("/dev/null", OFlags::RDWR).step("open /dev/null")?;
+            null.as_fd()
+        }
+    };
+    for (from, to) in [(stdin, 0), (plan.stdio.stdout, 1), (plan.stdio.stderr, 2)] {
+        let kind = rustix::fs::fstat(from).step("look at a standard stream")?.st_mode;
+        // So that a program which is not root may open /dev/stdout again.
+        if FileType::from_raw_mode(kind) == FileType::Fifo {
+            let owner = (Some(Uid::from_raw(identity.uid)), Some(Gid::from_raw(identity.gid)));
+            rustix::fs::fchown(from, owner.0, owner.1).step("give a standard stream to the user")?;
+        }
+        sys::place_descriptor(from, to).step("place a standard stream")?;
+    }
+    sys::close_from_at_exec(3).step("mark descriptors to be closed")
+}
+
+fn environment(plan: &Plan<'_>, identity: &Identity) -> Vec<String> {
+    let mut variables: Vec<String> = Vec::with_capacity(plan.spec.process.env.len() + 3);
+    let name = |variable: &str| variable.split_once('=').map_or(variable, |(name, _)| name).to_owned();
+    for variable in &plan.spec.process.env {
+        // The last of two wins, in the place of the first.
+        match variables.iter_mut().find(|known| name(known) == name(variable)) {
+            Some(known) => known.clone_from(variable),
+            None => variables.push(variable.clone()),
+        }
+    }
+    for (key, value) in
+        [("PATH", DEFAULT_PATH), ("HOSTNAME", &plan.sandbox.hostname), ("HOME", &identity.home)]
+    {
+        if !variables.iter().any(|known| name(known) == key) {
+            variables.push(format!("{key}={value}"));
+        }
+    }
+    variables
+}
+
+fn c_strings(texts: &[String]) -> Result<Vec<CString>, EngineError> {
+    texts
+        .iter()
+        .map(|text| CString::new(text.as_str()))
+        .collect::<Result<_, _>>()
+        .map_err(|error| start_error(EXIT_NOT_STARTED, error.to_string()))
+}
+
+/// The order is forced: a filter takes `CAP_SYS_ADMIN` where `no_new_privs` is not set, the bounding
+/// set `CAP_SETPCAP`, and a change of user takes all of them away unless they are kept.
+fn drop_privileges(plan: &Plan<'_>, identity: &Identity) -> Step<()> {
+    if plan.spec.process.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).step("set no_new_privs")?;
+    }
+    sys::bound_capabilities(plan.capabilities).step("bound the capabilities")?;
+    rustix::thread::clear_ambient_capability_set().step("clear the ambient capabilities")?;
+    let groups: Vec<Gid> = identity.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
+    rustix::thread::set_thread_groups(&groups).step("set the groups")?;
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    rustix::thread::set_thread_res_gid(gid, gid, gid).step("set the group")?;
+    rustix::thread::set_keep_capabilities(true).step("keep the capabilities")?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).step("set the user")?;
+    rustix::thread::set_keep_capabilities(false).step("keep the capabilities")?;
+    // A change of user empties the effective set: back with what the filter takes.
+    sys::set_capabilities(plan.capabilities.with(Capability::SYS_ADMIN)).step("set the capabilities")?;
+    sys::install_filter(&plan.filter).step("install the system call filter")?;
+    // Not root: nothing is left after execve anyway, and nothing before it.
+    let rest = if identity.uid == 0 { plan.capabilities } else { CapabilitySet::EMPTY };
+    sys::set_capabilities(rest).step("set the capabilities")
+}
+
+/// What to execute, and how to speak of it.
+struct Program {
+    name: String,
+    /// In the order in which they are tried.
+    candidates: Vec<CString>,
+}
+
+impl Program {
+    fn new(plan: &Plan<'_>, environment: &[String]) -> Result<Self, EngineError> {
+        let name = plan.spec.process.args[0].clone();
+        let candidates = if name.contains('/') {
+            vec![name.clone()]
+        } else {
+            let path =
+                environment.iter().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or_default();
+            path.split(':')
+                .map(|directory| if directory.is_empty() { "." } else { directory })
+                .map(|directory| format!("{directory}/{name}"))
+                .collect()
+        };
+        Ok(Self { candidates: c_strings(&candidates)?, name })
+    }
+
+    /// As execvp(3), but what is no program is not given to a shell. Returns only an error.
+    fn execute(&self, arguments: &[CString], environment: &[CString]) -> EngineError {
+        let mut denied = None;
+        for candidate in &self.candidates {
+            let error = sys::execute(candidate, arguments, environment);
+            match error.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR) => {
+                    if let Some(broken) = self.without_interpreter(candidate) {
+                        return broken;
+                    }
+                }
+                Some(libc::EACCES) => denied = Some(candidate),
+                _ => {
+                    let path = candidate.to_string_lossy();
+                    return start_error(EXIT_NOT_EXECUTABLE, format!("exec {path}: {}", reason(&error)));
+                }
+            }
+        }
+        let name = &self.name;
+        match denied {
+            Some(path) if is_directory(path) => {
+                start_error(EXIT_NOT_EXECUTABLE, format!("exec: {name:?}: is a directory"))
+            }
+            Some(_) => start_error(EXIT_NOT_EXECUTABLE, format!("exec: {name:?}: permission denied")),
+            None if name.contains('/') => {
+                start_error(EXIT_NOT_FOUND, format!("exec: {name:?}: stat {name}: no such file or directory"))
+            }
+            None => {
+                start_error(EXIT_NOT_FOUND, format!("exec: {name:?}: executable file not found in $PATH"))
+            }
+        }
+    }
+
+    /// A file that is there and cannot be found lacks its interpreter or its loader.
+    fn without_interpreter(&self, candidate: &CString) -> Option<EngineError> {
+        rustix::fs::stat(candidate.as_c_str()).ok()?;
+        let path = candidate.to_string_lossy();
+        Some(start_error(EXIT_NOT_FOUND, format!("exec {path}: no such file or directory")))
+    }
+}
+
+fn is_directory(path: &CString) -> bool {
+    rustix::fs::stat(path.as_c_str()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
+}
+
+/// The kernel's words in lower case, as Docker prints them.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}

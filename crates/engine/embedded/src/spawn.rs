@@ -1,0 +1,181 @@
+//! From a spec to a running process.
+#![allow(unsafe_code, reason = "clone3")]
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::pipe::PipeFlags;
+use rustix::process::Pid;
+use wharf_engine::{ContainerSpec, EngineError, SandboxSpec};
+
+use crate::container;
+use crate::host::{Host, cgroup_error, io_error};
+use crate::plan::Plan;
+pub use crate::plan::Stdio;
+pub use crate::sys::Parent;
+use crate::sys::{self, Cloned};
+
+/// A report of a child is one serialized [`EngineError`]; a longer one is cut and unreadable.
+const REPORT_BYTES_MAX: usize = 64 * 1024;
+
+/// A container whose program runs.
+#[derive(Debug)]
+pub struct Spawned {
+    pub pid: u32,
+    pub pidfd: OwnedFd,
+}
+
+/// Why there is none.
+#[derive(Debug)]
+pub struct SpawnFailure {
+    pub error: EngineError,
+    /// A process that has ended and whose parent must still reap it.
+    pub unreaped: Option<u32>,
+}
+
+impl From<EngineError> for SpawnFailure {
+    fn from(error: EngineError) -> Self {
+        Self { error, unreaped: None }
+    }
+}
+
+/// Starts a container and returns once its program runs, or is known not to. On failure nothing is
+/// left of it but, perhaps, a process to reap.
+///
+/// # Safety
+/// The calling process must have one thread, and should be small: it is copied.
+pub unsafe fn spawn(
+    host: &Host,
+    sandbox: &SandboxSpec,
+    spec: &ContainerSpec,
+    stdio: Stdio<'_>,
+    parent: Parent,
+) -> Result<Spawned, SpawnFailure> {
+    let plan = Plan::new(host, sandbox, spec, stdio)?;
+    make_directories(&plan)?;
+    // SAFETY: the caller's promise.
+    let result = unsafe { start(host, &plan, parent) };
+    if result.is_err() {
+        // Best effort: what could not be removed now goes with the sandbox.
+        let _ = host.clean_container(&sandbox.id, &spec.id);
+    }
+    result
+}
+
+fn make_directories(plan: &Plan<'_>) -> Result<(), EngineError> {
+    let directory = &plan.container_dir;
+    let failed = |error: io::Error| {
+        io_error(&format!("make the writable layer of container {}", plan.spec.id), &error)
+    };
+    match std::fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // An attempt that was cut off.
+            std::fs::remove_dir_all(directory)
+                .and_then(|()| std::fs::create_dir(directory))
+                .map_err(failed)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(EngineError::NoSandbox(plan.sandbox.id.clone()));
+        }
+        other => other.map_err(failed)?,
+    }
+    std::fs::create_dir(directory.join("upper"))
+        .and_then(|()| std::fs::create_dir(directory.join("work")))
+        .map_err(failed)
+}
+
+/// # Safety
+/// As [`spawn`].
+unsafe fn start(host: &Host, plan: &Plan<'_>, parent: Parent) -> Result<Spawned, SpawnFailure> {
+    let internal = |what: &str, error: io::Error| io_error(what, &error);
+    let membership = host
+        .driver
+        .create_container(&plan.sandbox.id, &plan.spec.id, &plan.spec.resources)
+        .map_err(|error| cgroup_error(&error))?;
+    let (report, report_in) =
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| internal("make a pipe", error.into()))?;
+    let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    let into = membership.into.as_ref().map(AsFd::as_fd);
+
+    // SAFETY: the caller's promise; the child leaves by execve or exit_now.
+    let cloned = unsafe { sys::clone3(namespaces, into, parent) }
+        .map_err(|error| internal("make a process", error))?;
+    let (pid, pidfd) = match cloned {
+        Cloned::Parent { pid, pidfd } => (pid, pidfd),
+        Cloned::Child => {
+            drop(report);
+            // A panic must not unwind into the spawner's loop, which this process has a copy of.
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                container::run(plan, &membership.join, &report_in)
+            }));
+            let error = match outcome {
+                Ok(Err(error)) => error,
+                Ok(Ok(never)) => match never {},
+                Err(_) => EngineError::Internal { message: "the container's first process panicked".into() },
+            };
+            let bytes = postcard::to_allocvec(&error).unwrap_or_default();
+            let _ = rustix::io::write(&report_in, &bytes[..bytes.len().min(REPORT_BYTES_MAX)]);
+            sys::exit_now(126)
+        }
+    };
+    drop(report_in);
+    let report = match read_report(&report) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+            return Err(failure(internal("read the report of a process", error), pid, parent));
+        }
+    };
+    match report.split_first() {
+        Some((&container::ABOUT_TO_EXECUTE, [])) => {
+            Ok(Spawned { pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd })
+        }
+        Some((&container::ABOUT_TO_EXECUTE, error)) => Err(failure(parse_report(error), pid, parent)),
+        Some(_) => Err(failure(parse_report(&report), pid, parent)),
+        None => {
+            let error = if host.oom_killed(&plan.sandbox.id, &plan.spec.id) {
+                EngineError::Start {
+                    exit_code: 128 + libc::SIGKILL,
+                    message: "the memory limit is too low to start the program".into(),
+                }
+            } else {
+                EngineError::Internal {
+                    message: "the container's first process was killed as it started".into(),
+                }
+            };
+            Err(failure(error, pid, parent))
+        }
+    }
+}
+
+/// Everything until the last holder closes the pipe: by `execve`, or by its end.
+fn read_report(report: &OwnedFd) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match rustix::io::read(report, &mut buffer) {
+            Ok(0) => return Ok(bytes),
+            Ok(length) if bytes.len() + length <= REPORT_BYTES_MAX => bytes.extend(&buffer[..length]),
+            Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn parse_report(bytes: &[u8]) -> EngineError {
+    postcard::from_bytes(bytes).unwrap_or_else(|_| EngineError::Internal {
+        message: "the container's first process failed with an unreadable report".into(),
+    })
+}
+
+fn failure(error: EngineError, pid: Pid, parent: Parent) -> SpawnFailure {
+    let unreaped = match parent {
+        Parent::CallersParent => Some(pid.as_raw_nonzero().get().unsigned_abs()),
+        Parent::Caller => {
+            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+            None
+        }
+    };
+    SpawnFailure { error, unreaped }
+}
