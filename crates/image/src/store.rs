@@ -402,6 +402,8 @@ impl Inner {
             Layout::discard(&path, &trash)?;
             collected.snapshots += 1;
         }
+        // A place of its own: the blob of an uncompressed layer has the name of its snapshot.
+        let trash = self.layout.new_ingest()?;
         for (path, bytes) in unreferenced(&self.layout.blobs(), &blobs)? {
             Layout::discard(&path, &trash)?;
             collected.blobs += 1;
