@@ -246,20 +246,23 @@ fn campaign(kills: u64, seed: u64) {
     let (mut acknowledgements, mut in_opening, mut wipes_in_doubt, mut in_flight) = (0u64, 0u64, 0u64, 0u64);
     for kill in 0..kills {
         let wipes = rng.below(30) == 0;
-        // A third of the kills fall into the opening or close behind it.
-        let when_ready = rng.below(3) > 0;
-        let delay = Duration::from_micros(rng.below(100_000));
+        // A third of the kills fall into the opening or close behind it, the others among the writes:
+        // so many lines are waited for before the delay begins, however slow the disk is.
+        let (lines_before, delay_us_max) =
+            if rng.below(3) == 0 { (0, 60_000) } else { (1 + rng.below(100), 5_000) };
+        let delay = Duration::from_micros(rng.below(delay_us_max));
         let mut child = Command::new(std::env::current_exe().unwrap())
             .env("WHARF_KILL_VICTIM", directory.path())
             .env("WHARF_KILL_WIPES", if wipes { "1" } else { "0" })
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.expect("text"));
+        let mut lines: Vec<String> = output.by_ref().take(usize::try_from(lines_before).unwrap()).collect();
+        assert_eq!(lines.len() as u64, lines_before, "the victim of kill {kill} died by itself");
         let (ended, end) = mpsc::channel();
         let reader = std::thread::spawn(move || {
-            let lines: Vec<String> =
-                output.lines().map(|line| line.expect("the victim writes text")).collect();
+            lines.extend(output);
             let _ = ended.send(());
             lines
         });
@@ -273,7 +276,7 @@ fn campaign(kills: u64, seed: u64) {
 
         let lines = reader.join().unwrap();
         let mut wipe_in_doubt = false;
-        let mut opened = when_ready;
+        let mut opened = false;
         for line in &lines {
             let (word, number) = line.split_once(' ').expect("a line is two words");
             match word {
