@@ -1,0 +1,177 @@
+//! From a task and its definition to what the engine is asked for. Pure.
+
+use std::net::IpAddr;
+
+use wharf_contracts::{ImageConfig, Interface, ResolvedImage};
+use wharf_engine::{
+    ContainerId, ContainerSpec, HostEntry, ProcessSpec, Resources, Rlimit, SandboxId, SandboxResources,
+    SandboxSpec, Tmpfs,
+};
+
+use crate::records::{ContainerDefinition, ContainerOverride, Task, TaskDefinition};
+
+/// Processes of one Fargate task.
+const TASK_PIDS_MAX: u32 = 4096;
+const MIB: u64 = 1024 * 1024;
+/// The label by which a sandbox is known to be ours after a restart.
+pub const OWNER_LABEL: (&str, &str) = ("owner", "ecs");
+/// Where a task finds its metadata (Amazon ECS Developer Guide, "task metadata endpoint").
+const METADATA_URL: &str = "http://169.254.170.2";
+
+/// `None` when the id is not one that an engine takes; ours always are.
+pub fn sandbox_id(task: &Task) -> Option<SandboxId> {
+    SandboxId::new(task.id.clone())
+}
+
+pub fn sandbox(task: &Task, interface: &Interface) -> Option<SandboxSpec> {
+    let (_, domain) = interface.private_dns_name.split_once('.').unwrap_or_default();
+    Some(SandboxSpec {
+        id: sandbox_id(task)?,
+        hostname: interface.private_dns_name.chars().take(64).collect(),
+        netns: Some(interface.netns.clone()),
+        resources: SandboxResources {
+            cpu_millis: Some((task.cpu * 1000).div_ceil(1024)),
+            memory_bytes: Some(u64::from(task.memory_mib) * MIB),
+            pids_max: Some(TASK_PIDS_MAX),
+        },
+        name_servers: interface.name_servers.clone(),
+        search_domains: (!domain.is_empty()).then(|| domain.to_owned()).into_iter().collect(),
+        hosts: vec![HostEntry {
+            address: IpAddr::V4(interface.private_ipv4),
+            names: vec![interface.private_dns_name.clone()],
+        }],
+        labels: vec![
+            (OWNER_LABEL.0.to_owned(), OWNER_LABEL.1.to_owned()),
+            ("task".to_owned(), task.arn.clone()),
+        ],
+    })
+}
+
+/// Why a container cannot be described to the engine; what follows `CannotCreateContainerError: `.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    #[error("no command specified")]
+    NoCommand,
+    #[error("the container's id {0:?} is malformed")]
+    Id(String),
+}
+
+/// # Errors
+/// [`SpecError::NoCommand`] when neither definition nor image names a program.
+pub fn container(
+    task: &Task,
+    definition: &TaskDefinition,
+    index: usize,
+    image: &ResolvedImage,
+    endpoint_url: Option<&str>,
+) -> Result<ContainerSpec, SpecError> {
+    let of = &definition.containers[index];
+    let record = &task.containers[index];
+    let over = task.overrides.containers.iter().find(|over| over.name == of.name);
+    let id = ContainerId::new(record.runtime_id.clone())
+        .ok_or_else(|| SpecError::Id(record.runtime_id.clone()))?;
+    let args = args(of, over, &image.config);
+    if args.is_empty() {
+        return Err(SpecError::NoCommand);
+    }
+    Ok(ContainerSpec {
+        id,
+        layers: image.layers.clone(),
+        readonly_root: of.readonly_root_filesystem == Some(true),
+        process: ProcessSpec {
+            args,
+            env: environment(task, of, over, &image.config, &record.runtime_id, endpoint_url),
+            working_dir: of.working_directory.clone().unwrap_or_else(|| image.config.working_dir.clone()),
+            user: of.user.clone().unwrap_or_else(|| image.config.user.clone()),
+            capabilities_add: of.capabilities_add.clone(),
+            capabilities_drop: of.capabilities_drop.clone(),
+            rlimits: of.ulimits.iter().map(|limit| rlimit(&limit.name, limit.soft, limit.hard)).collect(),
+            no_new_privileges: true,
+        },
+        resources: Resources {
+            // 0 is no share of its own; the kernel's least is 2.
+            cpu_shares: (record.cpu > 0).then(|| record.cpu.clamp(2, 262_144)),
+            memory_bytes: record.memory_mib.map(|mib| u64::from(mib) * MIB),
+            memory_reservation_bytes: record.memory_reservation_mib.map(|mib| u64::from(mib) * MIB),
+            pids_max: None,
+        },
+        mounts: Vec::new(),
+        tmpfs: of
+            .tmpfs
+            .iter()
+            .map(|mount| Tmpfs {
+                target: mount.path.clone(),
+                size_bytes: u64::from(mount.size_mib) * MIB,
+                options: mount.options.clone(),
+            })
+            .collect(),
+        shm_bytes: of.shared_memory_mib.map(|mib| u64::from(mib) * MIB),
+        labels: labels(task, definition, index),
+    })
+}
+
+/// As Docker does: an entry point of the definition puts the image's command aside.
+fn args(of: &ContainerDefinition, over: Option<&ContainerOverride>, image: &ImageConfig) -> Vec<String> {
+    let command = over.and_then(|over| over.command.as_ref()).or(of.command.as_ref());
+    let (entry_point, default_command) = match &of.entry_point {
+        Some(entry_point) => (entry_point, &[][..]),
+        None => (&image.entrypoint, &image.cmd[..]),
+    };
+    let command = command.map_or(default_command, Vec::as_slice);
+    entry_point.iter().chain(command).cloned().collect()
+}
+
+/// The image's variables, ours, the definition's, the override's; a later one takes the place of an
+/// earlier one with its name. The metadata addresses come last, so that they are always true.
+fn environment(
+    task: &Task,
+    of: &ContainerDefinition,
+    over: Option<&ContainerOverride>,
+    image: &ImageConfig,
+    runtime_id: &str,
+    endpoint_url: Option<&str>,
+) -> Vec<String> {
+    let mut env: Vec<(String, String)> = Vec::with_capacity(image.env.len() + of.environment.len() + 8);
+    let mut set = |name: &str, value: &str| match env.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => value.clone_into(old),
+        None => env.push((name.to_owned(), value.to_owned())),
+    };
+    for entry in &image.env {
+        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+        set(name, value);
+    }
+    let region = task.scope.region.as_str();
+    set("AWS_REGION", region);
+    set("AWS_DEFAULT_REGION", region);
+    if let Some(url) = endpoint_url {
+        set("AWS_ENDPOINT_URL", url);
+    }
+    let overridden = over.map_or(&[][..], |over| &over.environment);
+    for (name, value) in of.environment.iter().chain(overridden) {
+        set(name, value);
+    }
+    set("AWS_EXECUTION_ENV", "AWS_ECS_FARGATE");
+    set("ECS_CONTAINER_METADATA_URI", &format!("{METADATA_URL}/v3/{runtime_id}"));
+    set("ECS_CONTAINER_METADATA_URI_V4", &format!("{METADATA_URL}/v4/{runtime_id}"));
+    env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+/// -1 is no limit.
+fn rlimit(name: &str, soft: i32, hard: i32) -> Rlimit {
+    let value = |limit: i32| u64::try_from(limit).unwrap_or(u64::MAX);
+    Rlimit { name: name.to_owned(), soft: value(soft), hard: value(hard) }
+}
+
+/// The container's own labels and those that the ECS agent sets.
+pub fn labels(task: &Task, definition: &TaskDefinition, index: usize) -> Vec<(String, String)> {
+    let of = &definition.containers[index];
+    let agent = [
+        ("com.amazonaws.ecs.cluster", task.cluster_arn.clone()),
+        ("com.amazonaws.ecs.container-name", of.name.clone()),
+        ("com.amazonaws.ecs.task-arn", task.arn.clone()),
+        ("com.amazonaws.ecs.task-definition-family", task.family.clone()),
+        ("com.amazonaws.ecs.task-definition-version", task.revision.to_string()),
+    ];
+    let own = of.docker_labels.iter().map(|(name, value)| (name.clone(), value.clone()));
+    own.chain(agent.into_iter().map(|(name, value)| (name.to_owned(), value))).collect()
+}

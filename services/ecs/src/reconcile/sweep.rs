@@ -1,0 +1,90 @@
+//! Removes what has served its time: used tokens, deleted definitions that no task refers to,
+//! deleted clusters.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use wharf_control::{Outcome, Reconciler};
+use wharf_state::{Record as _, TransactError};
+
+use super::Platform;
+use crate::records::{Cluster, ClusterStatus, IdempotencyToken, Task, TaskDefinition, TaskDefinitionStatus};
+
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How long a `clientToken` is known (Amazon ECS API reference, "Ensuring idempotency").
+const TOKEN_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a deleted cluster is described as `INACTIVE`.
+const CLUSTER_RETENTION: Duration = Duration::from_secs(60 * 60);
+
+/// One key: everything.
+pub struct SweepReconciler(pub Arc<Platform>);
+
+#[async_trait]
+impl Reconciler for SweepReconciler {
+    type Key = ();
+
+    fn name(&self) -> &'static str {
+        "ecs-sweep"
+    }
+
+    async fn reconcile(&self, (): &()) -> Outcome {
+        let _gate = self.0.gate.read().await;
+        match self.0.sweep().await {
+            Ok(()) => Outcome::After(SWEEP_EVERY),
+            Err(error) => Outcome::Retry(error.to_string()),
+        }
+    }
+
+    fn all_keys(&self) -> Vec<()> {
+        vec![()]
+    }
+}
+
+impl Platform {
+    pub async fn sweep(&self) -> Result<(), TransactError<std::convert::Infallible>> {
+        let now = self.clock.now();
+        let snapshot = self.store.snapshot();
+        let tokens: Vec<_> = snapshot
+            .prefix::<IdempotencyToken>(&[])
+            .filter(|token| now.since(token.created_at) > TOKEN_RETENTION)
+            .map(|token| token.key())
+            .collect();
+        let clusters: Vec<_> = snapshot
+            .prefix::<Cluster>(&[])
+            .filter(|cluster| cluster.deleted_at.is_some_and(|at| now.since(at) > CLUSTER_RETENTION))
+            .map(|cluster| cluster.key())
+            .collect();
+        let definitions: Vec<_> = snapshot
+            .prefix::<TaskDefinition>(&[])
+            .filter(|definition| definition.status == TaskDefinitionStatus::DeleteInProgress)
+            .map(|definition| definition.key())
+            .collect();
+        if tokens.is_empty() && clusters.is_empty() && definitions.is_empty() {
+            return Ok(());
+        }
+        self.store
+            .transact(|transaction| {
+                for key in &tokens {
+                    transaction.delete::<IdempotencyToken>(key);
+                }
+                for key in &clusters {
+                    // It may have been created anew.
+                    let gone = transaction.get::<Cluster>(key);
+                    if gone.is_some_and(|cluster| cluster.status == ClusterStatus::Inactive) {
+                        transaction.delete::<Cluster>(key);
+                    }
+                }
+                if !definitions.is_empty() {
+                    let used: HashSet<_> =
+                        transaction.prefix::<Task>(&[]).map(|task| task.definition_key()).collect();
+                    for key in definitions.iter().filter(|key| !used.contains(*key)) {
+                        transaction.delete::<TaskDefinition>(key);
+                    }
+                }
+                Ok(())
+            })
+            .await
+    }
+}
