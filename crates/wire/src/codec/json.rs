@@ -417,7 +417,7 @@ fn write_document(out: &mut Vec<u8>, document: &Document) {
         Document::Boolean(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
         Document::Integer(value) => drop(write!(out, "{value}")),
         Document::Double(value) if value.is_finite() => {
-            out.extend_from_slice(scalar::double(*value).as_bytes())
+            out.extend_from_slice(scalar::double(*value).as_bytes());
         }
         Document::Double(value) => write_string(out, &scalar::double(*value)),
         Document::String(text) => write_string(out, text),
