@@ -42,11 +42,11 @@ pub(crate) fn escape(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Appends `bytes` in the escaped form without its end: a prefix of all that begins with `bytes`.
 pub(crate) fn escape_open(bytes: &[u8], out: &mut Vec<u8>) {
-    for &byte in bytes {
-        out.push(byte);
-        if byte == 0 {
-            out.push(0xff);
+    for (index, run) in bytes.split(|&byte| byte == 0).enumerate() {
+        if index > 0 {
+            out.extend_from_slice(&[0, 0xff]);
         }
+        out.extend_from_slice(run);
     }
 }
 

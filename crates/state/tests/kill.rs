@@ -28,6 +28,8 @@ const ACCOUNTS: u64 = 16;
 const BALANCE: i64 = 1000;
 /// How many of its newest items and log entries a writer keeps.
 const KEPT: u64 = 5;
+/// How many kills one data directory lives through.
+const KILLS_A_DIRECTORY: u64 = 100;
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Writer {
@@ -132,7 +134,9 @@ fn sum(snapshot: &Snapshot) -> i64 {
 /// Writes until it is killed.
 fn victim(directory: &Path, wipes: bool) {
     fn tell(text: &str) {
-        std::io::stdout().lock().write_all(text.as_bytes()).expect("the campaign listens");
+        if std::io::stdout().lock().write_all(text.as_bytes()).is_err() {
+            std::process::exit(1); // The campaign is gone.
+        }
     }
     let store = open(directory);
     tell("ready 0\n");
@@ -154,7 +158,10 @@ fn victim(directory: &Path, wipes: bool) {
                         apply(transaction, writer, number);
                         Ok::<_, Infallible>(())
                     };
-                    store.transact(write).await.expect("a transaction succeeds");
+                    if let Err(error) = store.transact(write).await {
+                        tell(&format!("failed {error:?}\n"));
+                        std::process::exit(1);
+                    }
                     tell(&format!("{writer} {number}\n"));
                 }
             });
@@ -240,11 +247,15 @@ fn get(numbers: &BTreeMap<u64, u64>, writer: u64) -> u64 {
 }
 
 fn campaign(kills: u64, seed: u64) {
-    let directory = tempfile::tempdir().unwrap();
+    let mut directory = tempfile::tempdir().unwrap();
     let rng = SeededRng::new(seed);
     let mut campaign = Campaign::default();
     let (mut acknowledgements, mut in_opening, mut wipes_in_doubt, mut in_flight) = (0u64, 0u64, 0u64, 0u64);
     for kill in 0..kills {
+        if kill > 0 && kill.is_multiple_of(KILLS_A_DIRECTORY) {
+            directory = tempfile::tempdir().unwrap();
+            campaign = Campaign::default();
+        }
         let wipes = rng.below(30) == 0;
         // A third of the kills fall into the opening or close behind it, the others among the writes:
         // so many lines are waited for before the delay begins, however slow the disk is.
@@ -280,6 +291,7 @@ fn campaign(kills: u64, seed: u64) {
         for line in &lines {
             let (word, number) = line.split_once(' ').expect("a line is two words");
             match word {
+                "failed" => panic!("kill {kill}: a transaction failed: {number}"),
                 "half" => panic!("kill {kill}: the victim saw a half-applied transaction"),
                 "ready" => opened = true,
                 "wiping" => wipe_in_doubt = true,
