@@ -33,8 +33,14 @@ impl Allocator {
     /// `start` is where the search begins, any number: a random one keeps two instances on one
     /// machine apart.
     pub fn new(subnet: Ipv4Cidr, start: u64) -> Self {
-        let next = RESERVED_FIRST + start.checked_rem(usable(subnet)).unwrap_or(0);
-        Self { subnet, taken: BTreeSet::new(), next }
+        let mut allocator = Self { subnet, taken: BTreeSet::new(), next: RESERVED_FIRST };
+        allocator.search_from(start);
+        allocator
+    }
+
+    /// Continues the search elsewhere: `start` is any number.
+    pub fn search_from(&mut self, start: u64) {
+        self.next = RESERVED_FIRST + start.checked_rem(usable(self.subnet)).unwrap_or(0);
     }
 
     pub fn subnet(&self) -> Ipv4Cidr {

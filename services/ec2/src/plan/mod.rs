@@ -1,0 +1,3 @@
+//! Decisions, pure: values in, records out.
+
+pub mod default_network;
