@@ -4,7 +4,8 @@
 //! oci-layout, index.json       an OCI image layout: references and the digests they stand for
 //! blobs/sha256/HEX             content; a file here has the digest that its name says
 //! snapshots/HEX/fs             an unpacked layer, named by its diff id
-//! ingest/N/                    work in progress; swept when the store is opened
+//! ingest/N/                    work in progress; what a killed process left goes to trash/
+//! trash/N/                     on its way out, removed in the background
 //! ```
 //!
 //! Whatever becomes visible is made under `ingest/`, brought to disk and renamed. One process owns
@@ -34,12 +35,7 @@ impl Layout {
             .or_else(|_| make_directory(root).and_then(|()| fs::canonicalize(root)))
             .map_err(|error| Error::io("open the image store", root, error))?;
         let layout = Self { root, next_ingest: AtomicU64::new(0) };
-        match fs::remove_dir_all(layout.ingest()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("sweep", &layout.ingest(), error));
-            }
-            _ => {}
-        }
+        layout.sweep()?;
         for directory in [layout.blobs(), layout.snapshots(), layout.ingest()] {
             make_directory(&directory).map_err(|error| Error::io("create", &directory, error))?;
         }
@@ -108,6 +104,33 @@ impl Layout {
             .and_then(|()| fs::rename(&temporary, path))
             .map_err(|error| Error::io("write", path, error))?;
         sync_directory(&self.root)
+    }
+
+    /// Takes unfinished work out of the way. Removing it may take long, and nobody waits for it: a
+    /// sweep that is cut off goes on at the next start.
+    fn sweep(&self) -> Result<(), Error> {
+        let (ingest, trash) = (self.ingest(), self.root.join("trash"));
+        make_directory(&trash).map_err(|error| Error::io("create", &trash, error))?;
+        let place = (0_u64..).map(|number| trash.join(number.to_string())).find(|path| !path.exists());
+        if let Some(place) = place {
+            match fs::rename(&ingest, &place) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("sweep", &ingest, error));
+                }
+                _ => {}
+            }
+        }
+        let failed = |error| Error::io("list", &trash, error);
+        let left = fs::read_dir(&trash).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed)?;
+        let remove = move || {
+            for entry in left {
+                if let Err(error) = fs::remove_dir_all(entry.path()) {
+                    tracing::warn!(path = %entry.path().display(), %error, "cannot remove what an earlier process left");
+                }
+            }
+        };
+        std::thread::Builder::new().name("image-sweep".to_owned()).spawn(remove).map_err(failed)?;
+        Ok(())
     }
 
     fn ingest(&self) -> PathBuf {

@@ -19,7 +19,7 @@ use wharf_core::{Clock, Timestamp};
 use crate::digest::Digest;
 use crate::documents::{self, Blobs, Image, Platform, Target};
 use crate::error::Error;
-use crate::layout::{Layout, sync_directory, sync_file_system};
+use crate::layout::{Ingest, Layout, sync_directory, sync_file_system};
 use crate::limits::Limits;
 use crate::load::{self, Found};
 use crate::reference::Reference;
@@ -149,7 +149,7 @@ impl ImageStore {
     /// [`Error::NotFound`] when there is no such name.
     pub fn remove(&self, reference: &Reference, in_use: &[Digest]) -> Result<Collected, Error> {
         let inner = &self.0;
-        let _gate = inner.gate.write();
+        let gate = inner.gate.write();
         inner.read_repository(reference)?;
         let mut references = inner.state.read().references.clone();
         let key = find_reference(&references, reference, &inner.state.read().images)
@@ -157,7 +157,10 @@ impl ImageStore {
         references.remove(&key);
         references::write(&inner.layout, &references)?;
         inner.state.write().references = references;
-        inner.collect(in_use)
+        let (collected, trash) = inner.collect(in_use)?;
+        drop(gate);
+        drop(trash);
+        Ok(collected)
     }
 
     /// Removes all content that neither a name nor a manifest digest in `in_use` refers to: what a
@@ -167,8 +170,12 @@ impl ImageStore {
     /// # Errors
     /// When an image's own documents are damaged; nothing is removed then.
     pub fn collect(&self, in_use: &[Digest]) -> Result<Collected, Error> {
-        let _gate = self.0.gate.write();
-        self.0.collect(in_use)
+        let gate = self.0.gate.write();
+        let (collected, trash) = self.0.collect(in_use)?;
+        // It is out of sight; that its removal takes a while is nobody else's concern.
+        drop(gate);
+        drop(trash);
+        Ok(collected)
     }
 
     /// As [`ImageSource::resolve`], on the caller's thread: it blocks when layers must be unpacked.
@@ -376,8 +383,8 @@ impl Inner {
         Ok(image)
     }
 
-    /// The caller holds the gate.
-    fn collect(&self, in_use: &[Digest]) -> Result<Collected, Error> {
+    /// Moves what nothing refers to into directories that the caller drops. The caller holds the gate.
+    fn collect(&self, in_use: &[Digest]) -> Result<(Collected, [Ingest; 2]), Error> {
         let references = self.state.read().references.clone();
         let mut targets: Vec<Target> = references.into_values().map(|named| named.target).collect();
         for digest in in_use {
@@ -396,20 +403,19 @@ impl Inner {
             state.images.retain(|digest, _| kept.contains(digest));
             state.ready.retain(|digest, _| kept.contains(digest));
         }
-        let trash = self.layout.new_ingest()?;
+        // Two places: the blob of an uncompressed layer has the name of its snapshot.
+        let trash = [self.layout.new_ingest()?, self.layout.new_ingest()?];
         let mut collected = Collected::default();
         for (path, _) in unreferenced(&self.layout.snapshots(), &snapshots)? {
-            Layout::discard(&path, &trash)?;
+            Layout::discard(&path, &trash[0])?;
             collected.snapshots += 1;
         }
-        // A place of its own: the blob of an uncompressed layer has the name of its snapshot.
-        let trash = self.layout.new_ingest()?;
         for (path, bytes) in unreferenced(&self.layout.blobs(), &blobs)? {
-            Layout::discard(&path, &trash)?;
+            Layout::discard(&path, &trash[1])?;
             collected.blobs += 1;
             collected.blob_bytes += bytes;
         }
-        Ok(collected)
+        Ok((collected, trash))
     }
 }
 

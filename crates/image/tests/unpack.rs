@@ -225,3 +225,52 @@ fn a_sparse_file_has_its_holes() {
     }
     assert_eq!(fs::read(root.join("behind")).unwrap(), b"behind");
 }
+
+/// The kernel is the judge: unpacked layers, mounted in a namespace of its own that ends with the
+/// child, show what the image says.
+#[test]
+fn overlayfs_shows_the_image() {
+    use std::process::Command;
+    use wharf_image::archive::{ArchiveImage, Layer};
+
+    needs_root!();
+    let lower = Tar::default()
+        .directory("etc")
+        .file("etc/kept", b"kept")
+        .file("etc/gone", b"")
+        .directory("opaque")
+        .file("opaque/old", b"")
+        .directory("remade")
+        .file("remade/old", b"")
+        .file("file", b"lower");
+    let upper = Tar::default()
+        .file("etc/.wh.gone", b"")
+        .file("opaque/.wh..wh..opq", b"")
+        .file("opaque/new", b"")
+        .file(".wh.remade", b"")
+        .directory("remade")
+        .file("remade/new", b"")
+        .file("file", b"upper");
+    let image = ArchiveImage::new(common::reference("test"), common::config())
+        .layer(Layer::from_tar(lower.finish()))
+        .layer(Layer::from_tar(upper.finish()));
+    let fixture = Fixture::new();
+    fixture.load(&common::oci(&image)).unwrap();
+    let resolved = fixture.store.resolve_blocking(&common::reference("test")).unwrap();
+    let layers: Vec<&str> = resolved.layers.iter().map(|layer| layer.to_str().unwrap()).collect();
+    let mounted = fixture.directory.path().join("mounted");
+    fs::create_dir(&mounted).unwrap();
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c"])
+        .arg("mount -t overlay -o \"lowerdir=$1\" none \"$2\" && cd \"$2\" && find . -mindepth 1 | sort && cat file")
+        .arg("sh")
+        .arg(layers.join(":"))
+        .arg(&mounted)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "./etc\n./etc/kept\n./file\n./opaque\n./opaque/new\n./remade\n./remade/new\nupper"
+    );
+}
