@@ -18,6 +18,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 use emit::Emitter;
+pub use emit::default_trait_name;
 use model::{Model, OperationModel, Wheel};
 
 #[derive(clap::Args)]
@@ -27,6 +28,13 @@ pub struct Options {
     check: bool,
     /// Only these services
     services: Vec<String>,
+}
+
+impl Options {
+    /// All services, compared only.
+    pub fn check() -> Self {
+        Self { check: true, services: Vec::new() }
+    }
 }
 
 /// `operations.toml`.
@@ -74,7 +82,7 @@ enum Form {
 
 impl Settings {
     fn trait_name(&self, service: &str) -> String {
-        self.r#trait.clone().unwrap_or_else(|| emit::default_trait_name(service))
+        self.r#trait.clone().unwrap_or_else(|| default_trait_name(service))
     }
 
     fn action_prefix<'a>(&'a self, service: &'a str) -> &'a str {

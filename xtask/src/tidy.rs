@@ -368,7 +368,7 @@ fn files_are_short(workspace: &Workspace) -> Vec<String> {
 
 fn no_machine_paths(workspace: &Workspace) -> Vec<String> {
     // Split, so that this file does not name what it looks for.
-    let banned = [concat!("/wo", "rk/"), concat!("/ro", "ot/.")];
+    let banned = [concat!("/wo", "rk/main"), concat!("/wo", "rk/shared"), concat!("/ro", "ot/.")];
     let mut breaches = Vec::new();
     for source in &workspace.sources {
         for (index, line) in source.text.lines().enumerate() {
