@@ -263,7 +263,7 @@ impl Host {
     }
 
     /// Removes what [`Host::detect`] made, once every sandbox is gone and the spawners have ended.
-    pub fn tear_down(self) -> Result<(), EngineError> {
+    pub fn tear_down(&self) -> Result<(), EngineError> {
         self.sweep(&BTreeSet::new())?;
         self.driver.remove_instance().map_err(|error| cgroup_error(&error))?;
         remove_tree(&self.config.sandboxes_dir)

@@ -169,6 +169,7 @@ fn mount_overlay(plan: &Plan<'_>) -> Step<OwnedFd> {
         }
         OverlayLayers::ByText => return mount_overlay_by_text(plan, &upper, &work),
     }
+    rustix::mount::fsconfig_set_string(context, "source", "overlay").step("mount the root")?;
     rustix::mount::fsconfig_set_flag(context, "volatile").step("mount the root volatile")?;
     rustix::mount::fsconfig_set_string(context, "metacopy", "off").step("mount the root")?;
     rustix::mount::fsconfig_create(context).step("mount the root")?;

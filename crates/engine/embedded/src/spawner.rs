@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
-use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -32,6 +32,7 @@ const SOCKET_BUFFER_BYTES: usize = 2 * MESSAGE_BYTES_MAX;
 const DESCRIPTORS_MAX: usize = 3;
 
 /// What a spawner is asked.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is sent at once")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     CreateSandbox(SandboxSpec),
@@ -174,12 +175,9 @@ pub fn fork(host: &Host) -> io::Result<Client> {
     let parent = rustix::process::getpid();
     // SAFETY: the child goes on to `run` and ends in it, never returning here; the allocator is safe
     // after libc's fork, and nothing else that threads lock is used: no logging, no printing.
-    let pid = match unsafe { sys::fork() }? {
-        Some(pid) => pid,
-        None => {
-            let outcome = std::panic::catch_unwind(|| child(config, theirs, parent));
-            sys::exit_now(if outcome.is_ok() { 0 } else { 101 })
-        }
+    let Some(pid) = (unsafe { sys::fork() })? else {
+        let outcome = std::panic::catch_unwind(|| child(config, theirs, parent));
+        sys::exit_now(if outcome.is_ok() { 0 } else { 101 })
     };
     drop(theirs);
     Client::from_socket(ours, Some(pid.as_raw_nonzero().get().unsigned_abs()))
@@ -203,36 +201,36 @@ fn child(config: crate::HostConfig, socket: OwnedFd, parent: Pid) {
         return;
     }
     if let Ok(host) = Host::detect(config) {
-        run(host, socket);
+        run(&host, &socket);
     }
 }
 
 /// Serves requests until the peer closes, then ends the process. The process must have one thread.
-pub fn run(host: Host, socket: OwnedFd) -> ! {
+pub fn run(host: &Host, socket: &OwnedFd) -> ! {
     let _ = rustix::thread::set_name(c"wharf-spawner");
-    let prepared = rustix::io::ioctl_fionbio(&socket, false)
+    let prepared = rustix::io::ioctl_fionbio(socket, false)
         .map_err(io::Error::from)
-        .and_then(|()| enlarge(&socket))
-        .and_then(|()| leave_host_mounts(&host))
+        .and_then(|()| enlarge(socket))
+        .and_then(|()| leave_host_mounts(host))
         .and_then(|()| host.driver.enter_shared().map_err(io::Error::other));
     if prepared.is_err() {
         sys::exit_now(1);
     }
     loop {
-        let (bytes, descriptors) = match receive(&socket) {
+        let (bytes, descriptors) = match receive(socket) {
             Err(rustix::io::Errno::INTR) => continue,
             Err(_) => sys::exit_now(1),
             Ok((bytes, _)) if bytes.is_empty() => sys::exit_now(0),
             Ok(message) => message,
         };
         let (reply, pidfd) = match postcard::from_bytes(&bytes) {
-            Ok(request) => serve(&host, request, &descriptors),
+            Ok(request) => serve(host, request, &descriptors),
             Err(_) => (failed(EngineError::Internal { message: "a request cannot be read".into() }), None),
         };
         drop(descriptors);
         let Ok(bytes) = postcard::to_allocvec(&reply) else { sys::exit_now(1) };
         let pidfd: Vec<BorrowedFd<'_>> = pidfd.iter().map(AsFd::as_fd).collect();
-        if send(&socket, &bytes, &pidfd).is_err() {
+        if send(socket, &bytes, &pidfd).is_err() {
             sys::exit_now(1);
         }
     }
@@ -282,6 +280,9 @@ fn leave_host_mounts(host: &Host) -> io::Result<()> {
     sys::unshare(libc::CLONE_NEWNS)?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")?;
+    // What masks directories in containers: empty, and no directory of the host.
+    let mask = host.mask_dir();
+    rustix::mount::mount("tmpfs", mask.as_path(), "tmpfs", MountFlags::RDONLY, Some(c"size=4k,mode=755"))?;
     let keep = &host.config().sandboxes_dir;
     for (path, filesystem) in mounts(&mountinfo).into_iter().rev() {
         let holds_files = !VIRTUAL.contains(&filesystem) && !path.starts_with("/dev/") && path != "/dev";

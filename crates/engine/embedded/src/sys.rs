@@ -147,9 +147,21 @@ pub fn install_filter(program: &BpfProgram) -> io::Result<()> {
 
 /// Gives every signal its default action and blocks none: a process inherits what was ignored.
 pub fn reset_signals() {
+    const SET_BYTES: usize = 8;
+    // The kernel's own structure: handler (SIG_DFL is 0), flags, restorer, mask. The C library's call
+    // would leave out the two signals that it keeps for itself.
+    let default_action = [0u64; 4];
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL is a valid action; numbers that cannot be set fail without harm.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the structure is complete; numbers that cannot be set fail without harm.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default_action.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                SET_BYTES,
+            )
+        };
     }
     // SAFETY: an all-zero sigset_t is valid memory that sigemptyset fills before it is read.
     unsafe {
@@ -241,7 +253,7 @@ pub fn bring_loopback_up() -> io::Result<()> {
     unsafe {
         let mut request: libc::ifreq = std::mem::zeroed();
         for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
-            *to = from.cast_signed().into();
+            *to = *from as libc::c_char;
         }
         request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
         check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request))

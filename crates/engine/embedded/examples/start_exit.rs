@@ -1,0 +1,195 @@
+//! Measures a container from the request to its exit, beside crun and runc, in one run:
+//! `cargo run --release -p wharf-engine-embedded --example start_exit -- [RUNS]` as root.
+//!
+//! Every runtime starts busybox `true` from a root of the same files, with the same limits, in a
+//! network namespace made beforehand. Ours is asked over the spawner's socket, as the keeper does,
+//! and cleaned up outside the measured time, as the keeper does; `crun run` and `runc run` clean up
+//! themselves. Their own default spec makes a network namespace where ours has one made before.
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+
+use std::fs;
+use std::io::Write as _;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Command, Stdio as ProcessStdio};
+use std::time::Instant;
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions};
+use wharf_engine::{
+    ContainerId, ContainerSpec, ProcessSpec, Resources, SandboxId, SandboxResources, SandboxSpec,
+};
+use wharf_engine_embedded::spawner::{self, Client, Reply, Request};
+use wharf_engine_embedded::{Host, HostConfig, Stdio};
+
+const MEMORY_BYTES: u64 = 64 << 20;
+const PIDS: u32 = 100;
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Failure> {
+    let runs: usize = std::env::args().nth(1).map_or(Ok(200), |text| text.parse())?;
+    let directory = tempfile::tempdir()?;
+    let root = directory.path().join("root");
+    fs::create_dir_all(root.join("bin"))?;
+    fs::copy("/bin/busybox", root.join("bin/true"))?;
+
+    let instance = format!("bench{}", std::process::id());
+    let sandboxes_dir = directory.path().join("sandboxes");
+    let host = Host::detect(HostConfig { instance, sandboxes_dir })?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", host.kernel_summary())?;
+    let client = spawner::fork(&host)?;
+    let sandbox = sandbox();
+    ask(&client, &Request::CreateSandbox(sandbox.clone()))?;
+
+    let mut ours = Vec::new();
+    let mut started = Vec::new();
+    let null = fs::OpenOptions::new().write(true).open("/dev/null")?;
+    for run in 0..runs {
+        let spec = container(run, &root);
+        let request = Request::Start { sandbox: sandbox.clone(), container: spec.clone() };
+        let stdio = Stdio { stdin: None, stdout: null.as_fd(), stderr: null.as_fd() };
+        let from = Instant::now();
+        let answer = client.call(&request, Some(&stdio))?;
+        started.push(from.elapsed().as_secs_f64() * 1e3);
+        let (Reply::Started { .. }, Some(pidfd)) = (answer.reply.clone(), answer.pidfd) else {
+            return Err(format!("{:?}", answer.reply).into());
+        };
+        let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut poll, None)?;
+        ours.push(from.elapsed().as_secs_f64() * 1e3);
+        rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
+        let clean = Request::CleanContainer { sandbox: sandbox.id.clone(), container: spec.id };
+        ask(&client, &clean)?;
+    }
+    writeln!(out, "wharf  start       {}", summary(&mut started))?;
+    let median = report(&mut out, "wharf", &mut ours, None)?;
+
+    ask(&client, &Request::RemoveSandbox(sandbox.id))?;
+    let pid = client.pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    drop(client);
+    rustix::process::waitpid(pid, WaitOptions::empty())?;
+    host.tear_down()?;
+
+    for runtime in ["crun", "runc"] {
+        match peer(runtime, directory.path(), &root, runs.min(100)) {
+            Ok(mut times) => {
+                report(&mut out, runtime, &mut times, Some(median))?;
+            }
+            Err(error) => writeln!(out, "{runtime}: not measured: {error}")?,
+        }
+    }
+    Ok(())
+}
+
+fn report(
+    out: &mut impl std::io::Write,
+    name: &str,
+    times: &mut [f64],
+    ours: Option<f64>,
+) -> Result<f64, Failure> {
+    let text = summary(times);
+    let median = times[times.len() / 2];
+    let ratio = ours.map(|ours| format!("  wharf / {name} = {:.3}", ours / median)).unwrap_or_default();
+    writeln!(out, "{name:6} start→exit  {text}{ratio}")?;
+    Ok(median)
+}
+
+fn summary(times: &mut [f64]) -> String {
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    format!("p50 {:6.2} ms  p95 {:6.2}  min {:6.2}  max {:6.2}", at(0.5), at(0.95), at(0.0), at(1.0))
+}
+
+fn ask(client: &Client, request: &Request) -> Result<(), Failure> {
+    match client.call(request, None)?.reply {
+        Reply::Done => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+fn sandbox() -> SandboxSpec {
+    SandboxSpec {
+        id: SandboxId::new("bench").unwrap_or_else(|| unreachable!("a valid id")),
+        hostname: "bench".into(),
+        netns: None,
+        resources: SandboxResources {
+            cpu_millis: Some(2000),
+            memory_bytes: Some(MEMORY_BYTES * 2),
+            pids_max: Some(PIDS),
+        },
+        name_servers: vec![],
+        search_domains: vec![],
+        hosts: vec![],
+        labels: vec![],
+    }
+}
+
+fn container(run: usize, root: &Path) -> ContainerSpec {
+    ContainerSpec {
+        id: ContainerId::new(format!("run{run}")).unwrap_or_else(|| unreachable!("a valid id")),
+        layers: vec![root.to_owned()],
+        readonly_root: false,
+        process: ProcessSpec {
+            args: vec!["/bin/true".into()],
+            env: vec![],
+            working_dir: String::new(),
+            user: String::new(),
+            capabilities_add: vec![],
+            capabilities_drop: vec![],
+            rlimits: vec![],
+            no_new_privileges: true,
+        },
+        resources: Resources {
+            cpu_shares: Some(512),
+            memory_bytes: Some(MEMORY_BYTES),
+            memory_reservation_bytes: None,
+            pids_max: Some(PIDS),
+        },
+        mounts: vec![],
+        tmpfs: vec![],
+        shm_bytes: None,
+        labels: vec![],
+    }
+}
+
+/// The peer's own default spec, with the same limits, without a terminal.
+fn peer(runtime: &str, directory: &Path, root: &Path, runs: usize) -> Result<Vec<f64>, Failure> {
+    let bundle = directory.join(runtime);
+    fs::create_dir(&bundle)?;
+    if !Command::new(runtime).arg("spec").current_dir(&bundle).status()?.success() {
+        return Err("it writes no spec".into());
+    }
+    let config = bundle.join("config.json");
+    let text = fs::read_to_string(&config)?;
+    let text = text
+        .replace("\"terminal\": true", "\"terminal\": false")
+        .replace("\"sh\"", "\"/bin/true\"")
+        .replace("\"path\": \"rootfs\"", &format!("\"path\": {:?}", root.display().to_string()))
+        .replacen(
+            "\"resources\": {",
+            &format!(
+                "\"resources\": {{ \"memory\": {{\"limit\": {MEMORY_BYTES}}}, \"pids\": {{\"limit\": {PIDS}}}, \
+                 \"cpu\": {{\"shares\": 512}},"
+            ),
+            1,
+        );
+    fs::write(&config, text)?;
+    let mut times = Vec::new();
+    for run in 0..runs {
+        let id = format!("wharf-bench-{}-{run}", std::process::id());
+        let from = Instant::now();
+        let status = Command::new(runtime)
+            .args(["run", "--bundle"])
+            .arg(&bundle)
+            .arg(&id)
+            .stdin(ProcessStdio::null())
+            .stdout(ProcessStdio::null())
+            .status()?;
+        times.push(from.elapsed().as_secs_f64() * 1e3);
+        if !status.success() {
+            return Err(format!("it ended with {status}").into());
+        }
+    }
+    Ok(times)
+}
