@@ -159,7 +159,7 @@ impl Pipeline {
                 call.model = Some(self.models[index]);
                 call.protocol = self.models[index].protocol;
             }
-            Err(_) => call.protocol = route::likely_protocol(&parts),
+            Err(_) => call.protocol = route::likely_protocol(&parts, claim.as_ref()),
         }
         self.end(&call, Err(error), started)
     }
@@ -193,14 +193,17 @@ impl Pipeline {
         call: &mut Call,
         parts: &SignedParts<'p>,
     ) -> Result<(&Registration, Option<Claim<'p>>), ApiError> {
-        call.protocol = route::likely_protocol(parts);
         let claim = Claim::read(parts);
         let readable = claim.as_ref().ok().and_then(Option::as_ref);
-        let index = match (route::find_service(&self.models, parts, readable), &claim) {
-            (Ok(index), _) => index,
-            // A signature that cannot be read is the better thing to complain of.
-            (Err(_), Err(unreadable)) => return Err(unreadable.to_api_error(call.protocol)),
-            (Err(unknown), Ok(_)) => return Err(unknown),
+        let index = match route::find_service(&self.models, parts, readable) {
+            Ok(index) => index,
+            Err(unknown) => {
+                call.protocol = route::likely_protocol(parts, readable);
+                // A signature that cannot be read is the better thing to complain of.
+                return Err(
+                    claim.map_or_else(|unreadable| unreadable.to_api_error(call.protocol), |_| unknown)
+                );
+            }
         };
         call.model = Some(self.models[index]);
         call.protocol = self.models[index].protocol;

@@ -16,15 +16,15 @@ use crate::echo;
 use crate::sigv4::{Claim, SignedParts};
 
 /// The protocol in which a request is refused when no service could be told: what its sender most
-/// likely reads.
-pub(crate) fn likely_protocol(parts: &SignedParts<'_>) -> Protocol {
+/// likely reads. The REST protocols, which no service here speaks yet, read the errors of AWS JSON
+/// (REST JSON) or Query (REST XML).
+pub(crate) fn likely_protocol(parts: &SignedParts<'_>, claim: Option<&Claim<'_>>) -> Protocol {
+    const REST_XML: [&str; 4] = ["s3", "s3express", "route53", "cloudfront"];
     let content_type = header(parts.headers, "content-type").unwrap_or_default();
-    if parts.headers.contains_key("x-amz-target") || content_type.contains("json") {
-        Protocol::AwsJson1_1
-    } else if content_type.starts_with("application/x-www-form-urlencoded")
-        || form_value(parts.query.as_bytes(), "Action").is_some()
-        || header(parts.headers, "authorization").is_some()
-    {
+    let is_form = content_type.starts_with("application/x-www-form-urlencoded")
+        || form_value(parts.query.as_bytes(), "Action").is_some();
+    let is_rest_xml = claim.is_some_and(|claim| REST_XML.contains(&claim.scope().service));
+    if !parts.headers.contains_key("x-amz-target") && (is_form || is_rest_xml) {
         Protocol::Query
     } else {
         Protocol::AwsJson1_1
