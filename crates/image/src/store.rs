@@ -342,8 +342,8 @@ impl Inner {
             sync_file_system(ingest.path())?;
             self.publish_snapshots(&staged)?;
         }
-        let layers: Vec<PathBuf> =
-            image.layers.iter().rev().map(|layer| self.layout.snapshot_root(&layer.diff_id)).collect();
+        let layers =
+            distinct_layers(&image).into_iter().map(|diff_id| self.layout.snapshot_root(&diff_id)).collect();
         let ready = Arc::new(ResolvedImage {
             digest: image.manifest.to_string(),
             config: image.config.clone(),
@@ -444,6 +444,14 @@ impl Blobs for Inner {
         }
         Ok(document)
     }
+}
+
+/// The layers of an image, the topmost first, each once: overlayfs refuses a directory that it is
+/// given twice (builders repeat the empty layer). Of equal layers the topmost is enough, for it says
+/// last whatever the lower one says of a path.
+fn distinct_layers(image: &Image) -> Vec<Digest> {
+    let mut seen = BTreeSet::new();
+    image.layers.iter().rev().map(|layer| layer.diff_id).filter(|diff_id| seen.insert(*diff_id)).collect()
 }
 
 /// What stands in a directory under a digest that is not in `keep`, and its size.

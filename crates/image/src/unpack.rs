@@ -36,6 +36,8 @@ const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 const DEVICES_ALLOWED: [(u32, u32); 6] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0)];
 /// `openat2` answers `EAGAIN` when something was renamed anywhere while it resolved a `..`.
 const RESOLVE_ATTEMPTS_MAX: u32 = 1000;
+/// The memory that the paths of a layer's directories may take until their times are set.
+const DIRECTORY_PATHS_BYTES_MAX: usize = 128 * 1024 * 1024;
 const COPY_BYTES: usize = 128 * 1024;
 
 /// What a layer turned out to be.
@@ -71,6 +73,7 @@ struct Unpacker<'a> {
     parent: Option<(Vec<u8>, Rc<OwnedFd>)>,
     /// Directories and their times, which are set when nothing is written into them any more.
     directory_times: Vec<(Vec<u8>, Timestamps)>,
+    directory_path_bytes: usize,
     /// What files take, sparse ones at their full size.
     bytes: u64,
     buffer: Vec<u8>,
@@ -115,6 +118,7 @@ impl<'a> Unpacker<'a> {
             limits,
             parent: None,
             directory_times: Vec::new(),
+            directory_path_bytes: 0,
             bytes: 0,
             buffer: vec![0; COPY_BYTES],
         })
@@ -222,6 +226,15 @@ impl<'a> Unpacker<'a> {
             .and_then(|()| fchmod(&directory, Mode::from_raw_mode(entry.mode)))
             .map_err(|errno| self.failed(entry, errno))?;
         self.set_xattrs(entry, |name, value| fsetxattr(&directory, name, value, XattrFlags::empty()))?;
+        self.directory_path_bytes += path.len() + size_of::<(Vec<u8>, Timestamps)>();
+        if self.directory_path_bytes > DIRECTORY_PATHS_BYTES_MAX {
+            let max = DIRECTORY_PATHS_BYTES_MAX as u64;
+            return Err(Error::TooLarge {
+                what: "the list of the layer's directories".to_owned(),
+                max,
+                unit: "bytes",
+            });
+        }
         self.directory_times.push((path, times(entry)));
         Ok(())
     }

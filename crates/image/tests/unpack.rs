@@ -252,11 +252,16 @@ fn overlayfs_shows_the_image() {
         .file("remade/new", b"")
         .file("file", b"upper");
     let image = ArchiveImage::new(common::reference("test"), common::config())
+        .layer(Layer::new())
         .layer(Layer::from_tar(lower.finish()))
-        .layer(Layer::from_tar(upper.finish()));
+        .layer(Layer::new())
+        .layer(Layer::from_tar(upper.finish()))
+        .layer(Layer::new());
     let fixture = Fixture::new();
     fixture.load(&common::oci(&image)).unwrap();
     let resolved = fixture.store.resolve_blocking(&common::reference("test")).unwrap();
+    // The empty layer is there once.
+    assert_eq!(resolved.layers.len(), 3);
     let layers: Vec<&str> = resolved.layers.iter().map(|layer| layer.to_str().unwrap()).collect();
     let mounted = fixture.directory.path().join("mounted");
     fs::create_dir(&mounted).unwrap();
