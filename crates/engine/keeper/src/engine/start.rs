@@ -1,0 +1,90 @@
+//! Starting a keeper, and finding one.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream as StdStream;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+
+use super::KeeperError;
+use crate::config::KeeperConfig;
+use crate::paths;
+
+/// How long a keeper may take until it serves; it sweeps up after its predecessor first.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// What the keeper says is a line.
+const WORD_BYTES_MAX: usize = 4096;
+
+/// Connects to the keeper that serves `config.dir`.
+pub async fn connect(config: &KeeperConfig) -> io::Result<UnixStream> {
+    // An address has at most 108 bytes; through the descriptor the directory may be anywhere.
+    let dir = File::open(&config.dir)?;
+    let address = format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), paths::SOCKET);
+    let stream = StdStream::connect(address)?;
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}
+
+/// Whether a failure to connect says that no keeper serves.
+pub fn says_nobody_is_there(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// Makes the keeper's directory.
+pub fn make_dir(config: &KeeperConfig) -> Result<(), KeeperError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.dir)
+        .map_err(|source| KeeperError::Directory { path: config.dir.clone(), source })
+}
+
+/// Starts a keeper and returns once it serves, or once another does.
+pub async fn start(config: &KeeperConfig) -> Result<(), KeeperError> {
+    let failed = |message: String| KeeperError::Start { message };
+    let (program, args) =
+        config.program.split_first().ok_or_else(|| failed("no program is given".to_owned()))?;
+    let own_log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(config.dir.join(paths::OWN_LOG))
+        .map_err(|source| KeeperError::Directory { path: config.dir.join(paths::OWN_LOG), source })?;
+    let mut child = tokio::process::Command::new(program)
+        .args(args)
+        .args(config.to_args())
+        // It lives long, and has no use for the control plane's secrets.
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(own_log)
+        .spawn()
+        .map_err(|error| failed(format!("{}: {error}", program.to_string_lossy())))?;
+    let mut word = Vec::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        let reading = async {
+            let mut bytes = [0; 256];
+            while !word.contains(&b'\n') && word.len() < WORD_BYTES_MAX {
+                match stdout.read(&mut bytes).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(length) => word.extend_from_slice(&bytes[..length]),
+                }
+            }
+        };
+        if tokio::time::timeout(START_TIMEOUT, reading).await.is_err() {
+            return Err(failed(format!("it does not serve after {} s", START_TIMEOUT.as_secs())));
+        }
+    }
+    // The process that we started exits as soon as it has forked the keeper.
+    let _ = child.wait().await;
+    match String::from_utf8_lossy(&word).as_ref() {
+        crate::keeper::READY | crate::keeper::TAKEN => Ok(()),
+        "" => Err(failed(format!("it ended at once; see {}", config.dir.join(paths::OWN_LOG).display()))),
+        message => Err(failed(message.trim().to_owned())),
+    }
+}

@@ -1,0 +1,573 @@
+//! The keeper's process: what it holds, and its loop. One thread; it waits in one place.
+//!
+//! - [`lifecycle`]: what is asked of sandboxes and containers, and what becomes of them
+//! - [`spawners`]: the processes that do what blocks
+//! - [`output`], [`lines`], [`batch`]: from a container's pipes to its log
+//! - [`clients`]: the control planes
+//! - [`process`], [`daemon`]: pidfds; becoming a daemon
+//!
+//! Nothing here may block for longer than a write to the page cache takes, except before it serves.
+
+mod adoption;
+mod batch;
+mod clients;
+mod daemon;
+mod lifecycle;
+mod lines;
+mod output;
+mod process;
+mod spawners;
+
+pub use self::daemon::{READY, TAKEN};
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::time::Timespec;
+use wharf_core::Timestamp;
+use wharf_engine::log::Stream;
+use wharf_engine::{ContainerId, ExitStatus, SandboxId, SandboxSpec, Signal};
+use wharf_engine_embedded as embedded;
+
+use self::clients::{CLIENTS_MAX, Caller, ClientId, Clients, Fate};
+use self::embedded::Host;
+use self::lines::Tail;
+use self::output::{ContainerEnds, Moved, Mover, Now, Output};
+use self::spawners::{Health, Spawners};
+use crate::config::KeeperConfig;
+use crate::fingerprint::Fingerprint;
+use crate::paths;
+use crate::protocol::Call;
+use crate::state::{Entry, ProcessRef, StateFile};
+
+/// Events taken from the kernel at once.
+const EVENTS_MAX: usize = 64;
+const BACKLOG: i32 = 64;
+/// That a log has grown is told at most so often for each container.
+const LOGGED_INTERVAL_MS: u64 = 50;
+/// How soon a state file that could not be written is tried again.
+const STATE_RETRY_MS: u64 = 1_000;
+
+/// Containers, numbered in the order in which this keeper met them.
+type ContainerNumber = u64;
+
+struct Keeper {
+    epoll: OwnedFd,
+    listener: OwnedFd,
+    host: Host,
+    clients: Clients,
+    spawners: Spawners,
+    state: StateFile,
+    /// Since when (monotonic milliseconds) the state file lacks something.
+    state_behind_ms: Option<u64>,
+    sandboxes: BTreeMap<SandboxId, Sandbox>,
+    containers: HashMap<ContainerNumber, Container>,
+    numbers: HashMap<ContainerId, ContainerNumber>,
+    next_number: u64,
+    mover: Mover,
+    /// Streams that may have more output than was moved in their last round.
+    busy_streams: VecDeque<(ContainerNumber, Stream)>,
+    timers: BTreeSet<(u64, ContainerNumber, Timer)>,
+    shutdown: Option<Vec<Caller>>,
+    _lock: File,
+}
+
+struct Sandbox {
+    spec: SandboxSpec,
+    created_at: Timestamp,
+    phase: SandboxPhase,
+}
+
+/// Making → Made → Removing → gone; Making → Removing when it cannot be made.
+enum SandboxPhase {
+    Making(Vec<Caller>),
+    Made,
+    /// Its containers are being killed, or its remains removed.
+    Removing {
+        callers: Vec<Caller>,
+        remains: Remains,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Remains {
+    /// Containers run, or a spawner works on one.
+    Waiting,
+    /// The job is with the spawners.
+    BeingRemoved,
+}
+
+struct Container {
+    id: ContainerId,
+    sandbox: SandboxId,
+    fingerprint: Fingerprint,
+    labels: Vec<(String, String)>,
+    phase: Phase,
+}
+
+/// Starting → Running → Exited; Starting → Exited when its program cannot be run; Starting → gone
+/// when the engine failed.
+enum Phase {
+    Starting(Box<Starting>),
+    Running(Box<Running>),
+    Exited { started_at: Option<Timestamp>, exit: ExitStatus },
+}
+
+struct Starting {
+    callers: Vec<Caller>,
+    output: Output,
+    ends: ContainerEnds,
+    /// Asked for before there was anything to send it to.
+    signal: Option<(Signal, Option<u64>)>,
+}
+
+struct Running {
+    process: ProcessRef,
+    pidfd: OwnedFd,
+    started_at: Timestamp,
+    output: Output,
+    kill_at: Option<Timestamp>,
+    /// An [`Timer::OpenLine`] is set.
+    open_line_timer: Set,
+    logged: Logged,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Set {
+    No,
+    Yes,
+}
+
+/// Whether clients know that the log has grown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Logged {
+    /// They do, since this time.
+    Told { at_ms: u64 },
+    /// They will, when [`Timer::Logged`] comes.
+    Later,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Kill,
+    OpenLine,
+    Logged,
+}
+
+/// What a descriptor in the epoll set is.
+#[derive(Clone, Copy)]
+enum Source {
+    Listener,
+    Client(ClientId),
+    Spawner(usize),
+    Process(ContainerNumber),
+    Output(ContainerNumber, Stream),
+}
+
+impl Source {
+    const KIND_SHIFT: u32 = 56;
+
+    fn data(self) -> EventData {
+        let (kind, number) = match self {
+            Self::Listener => (0, 0),
+            Self::Client(id) => (1, id),
+            Self::Spawner(index) => (2, index as u64),
+            Self::Process(number) => (3, number),
+            Self::Output(number, Stream::Stdout) => (4, number),
+            Self::Output(number, Stream::Stderr) => (5, number),
+        };
+        EventData::new_u64((kind << Self::KIND_SHIFT) | number)
+    }
+
+    fn from_data(data: EventData) -> Option<Self> {
+        let data = data.u64();
+        let number = data & ((1 << Self::KIND_SHIFT) - 1);
+        Some(match data >> Self::KIND_SHIFT {
+            0 => Self::Listener,
+            1 => Self::Client(number),
+            2 => Self::Spawner(usize::try_from(number).ok()?),
+            3 => Self::Process(number),
+            4 => Self::Output(number, Stream::Stdout),
+            5 => Self::Output(number, Stream::Stderr),
+            _ => return None,
+        })
+    }
+}
+
+/// Runs a keeper as its program's whole work. `args` are those behind the ones that chose it.
+pub fn main_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match KeeperConfig::from_args(args) {
+        Ok(config) => run(&config),
+        Err(message) => {
+            daemon::note(&format!("keeper: {message}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Detaches from the caller and serves until it is told to shut down. To be called first thing in a
+/// process with one thread. The caller waits for `ready` on this process's standard output; anything
+/// else there says why not.
+pub fn run(config: &KeeperConfig) -> ExitCode {
+    daemon::close_inherited();
+    let detached = std::env::set_current_dir(&config.dir).and_then(|()| daemon::detach());
+    let starter = match detached {
+        Ok(starter) => starter,
+        Err(error) => {
+            daemon::note(&format!("keeper: {}: {error}", config.dir.display()));
+            return ExitCode::FAILURE;
+        }
+    };
+    let (keeper, starter) = match daemon::lock() {
+        Ok(Some(lock)) => match Keeper::open(config, lock) {
+            Ok(keeper) => (keeper, starter),
+            Err(message) => {
+                daemon::note(&message);
+                starter.tell(&message);
+                return ExitCode::FAILURE;
+            }
+        },
+        Ok(None) => {
+            starter.tell(TAKEN);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            starter.tell(&format!("{}: {error}", paths::LOCK));
+            return ExitCode::FAILURE;
+        }
+    };
+    starter.tell(READY);
+    match keeper.serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            daemon::note(&format!("the keeper ends: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Keeper {
+    fn open(config: &KeeperConfig, lock: File) -> Result<Self, String> {
+        let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+        for dir in [paths::LOGS, paths::PIPES, paths::SANDBOXES] {
+            match std::fs::create_dir(dir) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(format!("{}: {error}", config.dir.join(dir).display()));
+                }
+                _ => {}
+            }
+        }
+        let here = std::env::current_dir().map_err(failed("the keeper's directory"))?;
+        let host_config = embedded::HostConfig {
+            instance: config.instance.clone(),
+            sandboxes_dir: here.join(paths::SANDBOXES),
+        };
+        let host = Host::detect(host_config).map_err(|error| error.to_string())?;
+        let boot_id = process::boot_id().map_err(failed("boot_id"))?;
+        let (state, snapshot) = StateFile::open(&here, &boot_id).map_err(|error| describe(&error))?;
+        // Small, and before anything else is open: they are copies of this process.
+        let descriptors = daemon::descriptor_limit();
+        let spawners =
+            Spawners::fork(&host, config.spawners, descriptors).map_err(failed("forking a spawner"))?;
+        daemon::raise_descriptor_limit();
+        let (mover, unfinished) = Mover::open(paths::BATCH.as_ref()).map_err(failed(paths::BATCH))?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
+        let listener = listen().map_err(failed(paths::SOCKET))?;
+        let mut keeper = Self {
+            epoll,
+            listener,
+            host,
+            clients: Clients::default(),
+            spawners,
+            state,
+            state_behind_ms: None,
+            sandboxes: BTreeMap::new(),
+            containers: HashMap::new(),
+            numbers: HashMap::new(),
+            next_number: 0,
+            mover,
+            busy_streams: VecDeque::new(),
+            timers: BTreeSet::new(),
+            shutdown: None,
+            _lock: lock,
+        };
+        keeper.adopt(snapshot, &boot_id, unfinished.as_ref());
+        keeper.watch_all().map_err(failed("epoll"))?;
+        // Only now can clients find it.
+        std::fs::rename(paths::SOCKET_NEW, paths::SOCKET).map_err(failed(paths::SOCKET))?;
+        daemon::note(&format!(
+            "keeper {} serves {} with {} containers: {}",
+            std::process::id(),
+            here.display(),
+            keeper.containers.len(),
+            keeper.host.kernel_summary()
+        ));
+        Ok(keeper)
+    }
+
+    fn watch_all(&self) -> io::Result<()> {
+        self.watch(&self.listener, Source::Listener, EventFlags::IN)?;
+        for index in 0..self.spawners.len() {
+            self.watch_spawner(index)?;
+        }
+        Ok(())
+    }
+
+    fn watch_spawner(&self, index: usize) -> io::Result<()> {
+        match self.spawners.socket(index) {
+            Some(socket) => self.watch(&socket, Source::Spawner(index), EventFlags::IN),
+            None => Ok(()),
+        }
+    }
+
+    fn watch(&self, fd: &impl AsFd, source: Source, flags: EventFlags) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, fd, source.data(), flags)?)
+    }
+
+    fn serve(mut self) -> io::Result<()> {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        loop {
+            self.dispatch();
+            if self.shutdown.is_some() && self.sandboxes.is_empty() {
+                self.end();
+                return Ok(());
+            }
+            events.clear();
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                self.timeout().as_ref(),
+            ) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let now = Now::read();
+            for &epoll::Event { data, .. } in &events {
+                match Source::from_data(data) {
+                    Some(Source::Listener) => self.accept(),
+                    Some(Source::Client(id)) => self.serve_client(id, now),
+                    Some(Source::Spawner(index)) => self.serve_spawner(index, now),
+                    Some(Source::Process(number)) => self.process_ended(number, now),
+                    Some(Source::Output(number, stream)) => self.move_output(number, stream, now),
+                    None => {}
+                }
+            }
+            // One piece for each stream that has more, so that none starves another.
+            for _ in 0..self.busy_streams.len() {
+                if let Some((number, stream)) = self.busy_streams.pop_front() {
+                    self.move_output(number, stream, now);
+                }
+            }
+            self.take_waiting_calls(now);
+            self.run_timers(now);
+            self.tend_state_file(now);
+        }
+    }
+
+    fn timeout(&self) -> Option<Timespec> {
+        if !self.busy_streams.is_empty() {
+            return Some(Timespec { tv_sec: 0, tv_nsec: 0 });
+        }
+        let retry = self.state_behind_ms.map(|since| since + STATE_RETRY_MS);
+        let due = [self.timers.first().map(|(due, ..)| *due), retry].into_iter().flatten().min()?;
+        let wait = due.saturating_sub(Now::read().monotonic_ms);
+        Some(Timespec { tv_sec: (wait / 1000) as i64, tv_nsec: ((wait % 1000) * 1_000_000) as i64 })
+    }
+
+    fn accept(&mut self) {
+        let accepted = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+        let Ok(socket) = accepted else { return };
+        let is_ours = rustix::net::sockopt::socket_peercred(&socket)
+            .is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid());
+        if !is_ours || self.clients.len() >= CLIENTS_MAX {
+            daemon::note("a client is refused");
+            return;
+        }
+        self.next_number += 1;
+        let id = self.next_number;
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        if self.watch(&socket, Source::Client(id), flags).is_ok() {
+            self.clients.add(id, socket);
+        }
+    }
+
+    fn serve_client(&mut self, id: ClientId, now: Now) {
+        self.clients.flush(id);
+        let mut calls = Vec::new();
+        let fate = self.clients.read(id, &mut calls);
+        self.take_calls(id, calls, fate, now);
+    }
+
+    /// Answers make room for calls that were left in an inbox.
+    fn take_waiting_calls(&mut self, now: Now) {
+        while let Some(id) = self.clients.with_room_again() {
+            let mut calls = Vec::new();
+            let fate = self.clients.parse_waiting(id, &mut calls);
+            self.take_calls(id, calls, fate, now);
+        }
+    }
+
+    fn take_calls(&mut self, id: ClientId, calls: Vec<Call>, fate: Fate, now: Now) {
+        for call in calls {
+            self.call(Caller { client: id, number: call.number }, call.request, now);
+        }
+        if fate == Fate::Gone {
+            self.clients.remove(id);
+        }
+    }
+
+    fn serve_spawner(&mut self, index: usize, now: Now) {
+        let (health, ended) = self.spawners.receive(index);
+        if let Some((job, outcome)) = ended {
+            self.job_ended(job, outcome, now);
+        }
+        if health == Health::Gone {
+            let replaced = self.spawners.replace(index, &self.host);
+            if let Err(error) = replaced.and_then(|()| self.watch_spawner(index)) {
+                daemon::note(&format!("a spawner cannot be replaced: {error}"));
+            }
+        }
+    }
+
+    fn dispatch(&mut self) {
+        let containers = &self.containers;
+        let failed = self.spawners.dispatch(|number| match &containers.get(&number)?.phase {
+            Phase::Starting(starting) => Some(embedded::Stdio {
+                stdin: None,
+                stdout: starting.ends.stdout.as_fd(),
+                stderr: starting.ends.stderr.as_fd(),
+            }),
+            Phase::Running(_) | Phase::Exited { .. } => None,
+        });
+        let now = Now::read();
+        for (job, outcome) in failed {
+            self.job_ended(job, outcome, now);
+        }
+    }
+
+    /// Moves one piece of one stream.
+    fn move_output(&mut self, number: ContainerNumber, stream: Stream, now: Now) {
+        self.move_output_with(number, stream, Tail::Keep, now);
+    }
+
+    fn move_output_with(&mut self, number: ContainerNumber, stream: Stream, tail: Tail, now: Now) {
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        let output = match &mut container.phase {
+            Phase::Running(running) => &mut running.output,
+            // Its output waits in the pipe until its start is known.
+            Phase::Starting(_) | Phase::Exited { .. } => return,
+        };
+        let length = output.length();
+        match self.mover.step(&container.id, output, stream, tail, now) {
+            Ok(Moved::Some) => self.busy_streams.push_back((number, stream)),
+            Ok(Moved::Nothing) => {}
+            Err(error) => daemon::note(&format!("output of {}: {error}", container.id)),
+        }
+        let Phase::Running(running) = &mut container.phase else { return };
+        if let (Some(due), Set::No) = (running.output.open_line_due_ms(), running.open_line_timer) {
+            running.open_line_timer = Set::Yes;
+            self.timers.insert((due, number, Timer::OpenLine));
+        }
+        if running.output.length() == length {
+            return;
+        }
+        match running.logged {
+            Logged::Told { at_ms } if at_ms + LOGGED_INTERVAL_MS <= now.monotonic_ms => {
+                self.tell_logged(number, now);
+            }
+            Logged::Told { at_ms } => {
+                running.logged = Logged::Later;
+                self.timers.insert((at_ms + LOGGED_INTERVAL_MS, number, Timer::Logged));
+            }
+            Logged::Later => {}
+        }
+    }
+
+    fn run_timers(&mut self, now: Now) {
+        while let Some(&(due, number, timer)) = self.timers.first() {
+            if due > now.monotonic_ms {
+                break;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Kill => self.kill_overdue(number),
+                Timer::Logged => self.tell_logged(number, now),
+                Timer::OpenLine => {
+                    let Some(running) = self.running_mut(number) else { continue };
+                    running.open_line_timer = Set::No;
+                    for stream in running.output.overdue(now.monotonic_ms) {
+                        self.move_output_with(number, stream, Tail::Write, now);
+                    }
+                    // A younger one may wait on the other stream.
+                    let Some(running) = self.running_mut(number) else { continue };
+                    if let (Some(due), Set::No) = (running.output.open_line_due_ms(), running.open_line_timer)
+                    {
+                        running.open_line_timer = Set::Yes;
+                        self.timers.insert((due, number, Timer::OpenLine));
+                    }
+                }
+            }
+        }
+    }
+
+    fn running_mut(&mut self, number: ContainerNumber) -> Option<&mut Running> {
+        match &mut self.containers.get_mut(&number)?.phase {
+            Phase::Running(running) => Some(running),
+            Phase::Starting(_) | Phase::Exited { .. } => None,
+        }
+    }
+
+    /// Appends to the state file. What cannot be written now is written when the disk allows: until
+    /// then this keeper still knows it, and only its death would lose it.
+    fn persist(&mut self, entry: &Entry, now: Now) {
+        if let Err(error) = self.state.append(entry) {
+            daemon::note(&describe(&error));
+            self.state_behind_ms.get_or_insert(now.monotonic_ms);
+        }
+    }
+
+    fn tend_state_file(&mut self, now: Now) {
+        let retry = self.state_behind_ms.is_some_and(|since| since + STATE_RETRY_MS <= now.monotonic_ms);
+        if !retry && !self.state.is_bloated() {
+            return;
+        }
+        let snapshot = self.snapshot();
+        match self.state.compact(snapshot) {
+            Ok(()) => self.state_behind_ms = None,
+            Err(error) => {
+                if self.state_behind_ms.is_none() {
+                    daemon::note(&describe(&error));
+                }
+                self.state_behind_ms = Some(now.monotonic_ms);
+            }
+        }
+    }
+}
+
+fn listen() -> io::Result<OwnedFd> {
+    let _ = std::fs::remove_file(paths::SOCKET_NEW);
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // Relative, and so below the 108 bytes that an address may have. The umask makes it 0600.
+    rustix::net::bind(&listener, &SocketAddrUnix::new(paths::SOCKET_NEW)?)?;
+    rustix::net::listen(&listener, BACKLOG)?;
+    Ok(listener)
+}
+
+/// An error with its causes.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,126 @@
+//! What a new keeper does with what it finds: containers that an earlier keeper started.
+
+use std::collections::BTreeSet;
+
+use wharf_engine::{ContainerId, SandboxId};
+
+use super::batch::Unfinished;
+use super::lifecycle::{Keep, lost_exit, remove_files};
+use super::output::{Now, Output};
+use super::{Container, Keeper, Logged, Phase, Running, Sandbox, SandboxPhase, Set, Timer, daemon, process};
+use crate::state::{ContainerRecord, Entry, ProcessRef, Snapshot};
+use wharf_core::Timestamp;
+
+impl Keeper {
+    /// Takes over what `found` says there is. Before the keeper serves: this may block.
+    pub(super) fn adopt(&mut self, found: Snapshot, boot_id: &str, unfinished: Option<&Unfinished>) {
+        let keep: BTreeSet<SandboxId> = found.sandboxes.keys().cloned().collect();
+        if let Err(error) = self.host.sweep(&keep) {
+            daemon::note(&format!("sweeping up what no sandbox owns: {error}"));
+        }
+        for (id, record) in found.sandboxes {
+            let phase = SandboxPhase::Made;
+            self.sandboxes.insert(id, Sandbox { spec: record.spec, created_at: record.created_at, phase });
+        }
+        let same_boot = found.boot_id == boot_id;
+        for (id, record) in found.containers {
+            self.adopt_container(id, record, same_boot, unfinished);
+        }
+    }
+
+    fn adopt_container(
+        &mut self,
+        id: ContainerId,
+        record: ContainerRecord,
+        same_boot: bool,
+        unfinished: Option<&Unfinished>,
+    ) {
+        let now = Now::read();
+        let ContainerRecord { sandbox, fingerprint, labels, started, kill_at, exit } = record;
+        let phase = match (exit, started) {
+            (Some(exit), started) => Phase::Exited { started_at: started.map(|(_, at)| at), exit },
+            (None, None) => {
+                // The keeper died in the middle of its start.
+                if let Err(error) = self.host.clean_container(&sandbox, &id) {
+                    daemon::note(&format!("cleaning up container {id}: {error}"));
+                }
+                remove_files(&id, Keep::Nothing);
+                self.persist(&Entry::NotStarted(id), now);
+                return;
+            }
+            (None, Some((process, at))) => {
+                let unfinished = unfinished.filter(|left| left.container == id);
+                let adopted = same_boot.then(|| self.adopt_running(&id, process, at, unfinished)).flatten();
+                match adopted {
+                    Some(mut running) => {
+                        running.kill_at = kill_at;
+                        Phase::Running(running)
+                    }
+                    None => {
+                        let exit = lost_exit(now);
+                        remove_files(&id, Keep::Log);
+                        self.persist(&Entry::Exited { container: id.clone(), exit: exit.clone() }, now);
+                        let clean = (sandbox.clone(), id.clone());
+                        self.spawners
+                            .push(super::spawners::Job::Clean { sandbox: clean.0, container: clean.1 });
+                        Phase::Exited { started_at: Some(at), exit }
+                    }
+                }
+            }
+        };
+        self.next_number += 1;
+        let number = self.next_number;
+        let runs = matches!(phase, Phase::Running(_));
+        self.numbers.insert(id.clone(), number);
+        self.containers.insert(number, Container { id: id.clone(), sandbox, fingerprint, labels, phase });
+        if !runs {
+            return;
+        }
+        if let Err(error) = self.watch_running(number) {
+            daemon::note(&format!("watching container {id}: {error}"));
+        }
+        if let Some(kill_at) = kill_at {
+            let grace_ms = u64::try_from(kill_at.since(now.timestamp()).as_millis()).unwrap_or(u64::MAX);
+            self.timers.insert((now.monotonic_ms.saturating_add(grace_ms), number, Timer::Kill));
+        }
+    }
+
+    /// `None` when it has ended: whatever it wrote last went with it.
+    fn adopt_running(
+        &mut self,
+        id: &ContainerId,
+        process: ProcessRef,
+        started_at: Timestamp,
+        unfinished: Option<&Unfinished>,
+    ) -> Option<Box<Running>> {
+        let opened = Output::open(id);
+        let mut output = match opened {
+            Ok(output) => output,
+            Err(error) => {
+                daemon::note(&format!("the output of {id}: {error}"));
+                return None;
+            }
+        };
+        if let Some(left) = unfinished
+            && let Err(error) = output.repair(left)
+        {
+            daemon::note(&format!("repairing the log of {id}: {error}"));
+        }
+        let Some(pidfd) = process::adopt(process) else {
+            if let Err(error) = self.mover.finish(id, &mut output, Now::read()) {
+                daemon::note(&format!("the last output of {id}: {error}"));
+            }
+            return None;
+        };
+        daemon::note(&format!("container {id} is adopted: pid {}", process.pid));
+        Some(Box::new(Running {
+            process,
+            pidfd,
+            started_at,
+            output,
+            kill_at: None,
+            open_line_timer: Set::No,
+            logged: Logged::Told { at_ms: 0 },
+        }))
+    }
+}

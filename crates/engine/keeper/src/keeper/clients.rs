@@ -1,0 +1,209 @@
+//! The control planes that are connected: usually one, two during an upgrade.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use wharf_engine::{EngineError, Event};
+
+use crate::protocol::{
+    Answer, Call, HELLO_BYTES, ProtocolError, RequestNumber, Told, decode, encode, hello, read_hello,
+};
+
+pub const CLIENTS_MAX: usize = 16;
+/// Bytes waiting for a client that does not read; events beyond are dropped, and it is told so.
+const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Requests of one client in work; more are not read until some are answered.
+const CALLS_MAX: usize = 4096;
+const READ_BYTES: usize = 64 * 1024;
+
+pub type ClientId = u64;
+
+/// Whom to answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    pub client: ClientId,
+    pub number: RequestNumber,
+}
+
+struct Client {
+    socket: OwnedFd,
+    greeted: Greeted,
+    inbox: Vec<u8>,
+    outbox: Vec<u8>,
+    calls: usize,
+    /// Calls may be left in the inbox for want of room.
+    full: bool,
+    lagged: bool,
+}
+
+#[derive(PartialEq, Eq)]
+enum Greeted {
+    NotYet,
+    Yes,
+}
+
+/// What became of a client after it was read from or written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Lives,
+    Gone,
+}
+
+#[derive(Default)]
+pub struct Clients {
+    clients: BTreeMap<ClientId, Client>,
+}
+
+impl Clients {
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    pub fn add(&mut self, id: ClientId, socket: OwnedFd) {
+        let client = Client {
+            socket,
+            greeted: Greeted::NotYet,
+            inbox: Vec::new(),
+            outbox: hello().to_vec(),
+            calls: 0,
+            full: false,
+            lagged: false,
+        };
+        self.clients.insert(id, client);
+        self.flush(id);
+    }
+
+    pub fn remove(&mut self, id: ClientId) {
+        self.clients.remove(&id);
+    }
+
+    /// Reads what is there and appends the calls in it to `calls`.
+    pub fn read(&mut self, id: ClientId, calls: &mut Vec<Call>) -> Fate {
+        let Some(client) = self.clients.get_mut(&id) else { return Fate::Gone };
+        let mut fate = Fate::Lives;
+        loop {
+            let start = client.inbox.len();
+            client.inbox.resize(start + READ_BYTES, 0);
+            let received = rustix::net::recv(&client.socket, &mut client.inbox[start..], RecvFlags::DONTWAIT);
+            let length = received.as_ref().map_or(0, |(length, _)| *length);
+            client.inbox.truncate(start + length);
+            match received {
+                Ok((0, _)) => fate = Fate::Gone,
+                Ok(_) => continue,
+                Err(Errno::AGAIN) => {}
+                Err(Errno::INTR) => continue,
+                Err(_) => fate = Fate::Gone,
+            }
+            break;
+        }
+        match client.parse(calls) {
+            Ok(()) => fate,
+            Err(error) => {
+                super::daemon::note(&format!("a client is dismissed: {error}"));
+                Fate::Gone
+            }
+        }
+    }
+
+    /// Takes the calls that were left in the inbox for want of room.
+    pub fn parse_waiting(&mut self, id: ClientId, calls: &mut Vec<Call>) -> Fate {
+        match self.clients.get_mut(&id).map(|client| client.parse(calls)) {
+            Some(Ok(())) => Fate::Lives,
+            Some(Err(_)) | None => Fate::Gone,
+        }
+    }
+
+    /// Answers a call. That the client has gone away is no error.
+    pub fn reply(&mut self, to: Caller, result: Result<Answer, EngineError>) {
+        let Some(client) = self.clients.get_mut(&to.client) else { return };
+        client.calls = client.calls.saturating_sub(1);
+        if encode(&Told::Reply { number: to.number, result }, &mut client.outbox).is_err() {
+            let error =
+                EngineError::Internal { message: "the answer is too large for one message".to_owned() };
+            // Small, so it fits.
+            let _ = encode(&Told::Reply { number: to.number, result: Err(error) }, &mut client.outbox);
+        }
+        self.flush(to.client);
+    }
+
+    /// A client with calls in its inbox for which there is room again.
+    pub fn with_room_again(&self) -> Option<ClientId> {
+        self.clients.iter().find(|(_, client)| client.full && client.calls < CALLS_MAX).map(|(id, _)| *id)
+    }
+
+    pub fn tell_all(&mut self, event: &Event) {
+        let ids: Vec<ClientId> = self.clients.keys().copied().collect();
+        for id in ids {
+            let Some(client) = self.clients.get_mut(&id).filter(|client| client.greeted == Greeted::Yes)
+            else {
+                continue;
+            };
+            if client.lagged || client.outbox.len() > OUTBOX_BYTES_MAX {
+                client.lagged = true;
+                continue;
+            }
+            // An event is small.
+            let _ = encode(&Told::Event(event.clone()), &mut client.outbox);
+            self.flush(id);
+        }
+    }
+
+    /// Writes what the socket takes. The rest goes when it is writable.
+    pub fn flush(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        loop {
+            if client.outbox.is_empty() {
+                if !client.lagged {
+                    break;
+                }
+                client.lagged = false;
+                let _ = encode(&Told::Lagged, &mut client.outbox);
+            }
+            match rustix::net::send(&client.socket, &client.outbox, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+            {
+                Ok(sent) => {
+                    client.outbox.drain(..sent);
+                }
+                Err(Errno::INTR) => {}
+                // A broken one is found by the next read.
+                Err(_) => break,
+            }
+        }
+        if client.outbox.is_empty() && client.outbox.capacity() > READ_BYTES {
+            client.outbox = Vec::new();
+        }
+    }
+}
+
+impl Client {
+    fn parse(&mut self, calls: &mut Vec<Call>) -> Result<(), ProtocolError> {
+        let mut used = 0;
+        if self.greeted == Greeted::NotYet {
+            let Some(first) = self.inbox.first_chunk::<HELLO_BYTES>() else { return Ok(()) };
+            let client = read_hello(*first)?;
+            if client != crate::PROTOCOL_VERSION {
+                return Err(ProtocolError::Version { keeper: crate::PROTOCOL_VERSION, client });
+            }
+            self.greeted = Greeted::Yes;
+            used = HELLO_BYTES;
+        }
+        self.full = false;
+        loop {
+            if self.calls >= CALLS_MAX {
+                self.full = true;
+                break;
+            }
+            let Some((call, length)) = decode(&self.inbox[used..])? else { break };
+            used += length;
+            self.calls += 1;
+            calls.push(call);
+        }
+        self.inbox.drain(..used);
+        if self.inbox.is_empty() && self.inbox.capacity() > READ_BYTES {
+            self.inbox = Vec::new();
+        }
+        Ok(())
+    }
+}

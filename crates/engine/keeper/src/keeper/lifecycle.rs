@@ -1,0 +1,679 @@
+//! What is asked of sandboxes and containers, and what becomes of them.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::epoll::EventFlags;
+use wharf_core::Timestamp;
+use wharf_engine::log::Stream;
+use wharf_engine::{
+    ContainerId, ContainerSpec, ContainerState, ContainerStatus, EngineError, Event, EventKind, ExitStatus,
+    SandboxId, SandboxSpec, SandboxStatus, Signal,
+};
+
+use super::clients::Caller;
+use super::embedded::spawner::Reply;
+use super::output::{Now, Output};
+use super::process::{self, End};
+use super::spawners::{Job, Outcome};
+use super::{
+    Container, ContainerNumber, Keeper, Logged, Phase, Remains, Running, Sandbox, SandboxPhase, Set, Source,
+    Starting, Timer, daemon,
+};
+use crate::fingerprint::Fingerprint;
+use crate::paths;
+use crate::protocol::{Answer, Request};
+use crate::state::{ContainerRecord, Entry, SandboxRecord, Snapshot};
+
+impl Keeper {
+    pub(super) fn call(&mut self, caller: Caller, request: Request, now: Now) {
+        let result = match request {
+            Request::CreateSandbox(spec) => return self.create_sandbox(caller, spec),
+            Request::RemoveSandbox(sandbox) => return self.remove_sandbox(caller, &sandbox),
+            Request::StartContainer { sandbox, spec } => {
+                return self.start_container(caller, &sandbox, spec, now);
+            }
+            Request::Shutdown => return self.begin_shutdown(caller),
+            Request::Stop { container, signal, grace } => {
+                self.signal(&container, signal, Some(grace), now).map(|()| Answer::Done)
+            }
+            Request::Kill { container, signal } => {
+                self.signal(&container, signal, None, now).map(|()| Answer::Done)
+            }
+            Request::List => Ok(Answer::Sandboxes(self.list())),
+            Request::Status(container) => self
+                .numbers
+                .get(&container)
+                .and_then(|number| self.containers.get(number)?.status())
+                .map(Answer::Container)
+                .ok_or(EngineError::NoContainer(container)),
+            Request::Stats(container) => self.stats(&container),
+        };
+        self.clients.reply(caller, result);
+    }
+
+    fn create_sandbox(&mut self, caller: Caller, spec: SandboxSpec) {
+        let conflict = || EngineError::Conflict { what: format!("sandbox {}", spec.id) };
+        let result = match self.sandboxes.get_mut(&spec.id) {
+            _ if self.shutdown.is_some() => Err(shutting_down()),
+            Some(held) if held.spec != spec => Err(conflict()),
+            Some(Sandbox { phase: SandboxPhase::Making(callers), .. }) => {
+                callers.push(caller);
+                return;
+            }
+            Some(Sandbox { phase: SandboxPhase::Made, .. }) => Ok(Answer::Done),
+            Some(Sandbox { phase: SandboxPhase::Removing { .. }, .. }) => {
+                Err(EngineError::Conflict { what: format!("sandbox {} is being removed, and", spec.id) })
+            }
+            None if self.spawners.is_full() => Err(too_many_jobs()),
+            None => {
+                let created_at = Now::read().timestamp();
+                let phase = SandboxPhase::Making(vec![caller]);
+                self.sandboxes.insert(spec.id.clone(), Sandbox { spec: spec.clone(), created_at, phase });
+                self.spawners.push(Job::MakeSandbox(spec));
+                return;
+            }
+        };
+        self.clients.reply(caller, result);
+    }
+
+    fn remove_sandbox(&mut self, caller: Caller, sandbox: &SandboxId) {
+        match self.sandboxes.get_mut(sandbox).map(|held| &mut held.phase) {
+            None => self.clients.reply(caller, Ok(Answer::Done)),
+            Some(SandboxPhase::Removing { callers, .. }) => callers.push(caller),
+            Some(SandboxPhase::Making(_) | SandboxPhase::Made) => {
+                self.begin_removal(sandbox, vec![caller]);
+            }
+        }
+    }
+
+    fn begin_removal(&mut self, sandbox: &SandboxId, callers: Vec<Caller>) {
+        let Some(held) = self.sandboxes.get_mut(sandbox) else { return };
+        let phase = SandboxPhase::Removing { callers, remains: Remains::Waiting };
+        if let SandboxPhase::Making(creators) = std::mem::replace(&mut held.phase, phase) {
+            for creator in creators {
+                self.clients.reply(creator, Err(EngineError::NoSandbox(sandbox.clone())));
+            }
+        }
+        self.spawners.forget_cleaning(sandbox);
+        for container in self.containers.values_mut().filter(|container| container.sandbox == *sandbox) {
+            match &mut container.phase {
+                Phase::Starting(starting) => starting.signal = Some((Signal::KILL, None)),
+                Phase::Running(running) => kill(&container.id, &running.pidfd),
+                Phase::Exited { .. } => {}
+            }
+        }
+        self.go_on_with_removal(sandbox);
+    }
+
+    /// Hands the remains to a spawner once nothing of the sandbox runs, or is being worked on.
+    fn go_on_with_removal(&mut self, sandbox: &SandboxId) {
+        let Some(Sandbox { phase: SandboxPhase::Removing { remains, .. }, .. }) =
+            self.sandboxes.get_mut(sandbox)
+        else {
+            return;
+        };
+        let is_alive = |container: &Container| {
+            container.sandbox == *sandbox && !matches!(container.phase, Phase::Exited { .. })
+        };
+        if *remains == Remains::Waiting
+            && !self.spawners.works_on(sandbox)
+            && !self.containers.values().any(is_alive)
+        {
+            *remains = Remains::BeingRemoved;
+            self.spawners.forget_cleaning(sandbox);
+            self.spawners.push(Job::RemoveSandbox(sandbox.clone()));
+        }
+    }
+
+    fn start_container(&mut self, caller: Caller, sandbox: &SandboxId, spec: ContainerSpec, now: Now) {
+        let fingerprint = Fingerprint::of(&spec);
+        if let Some(held) = self.numbers.get(&spec.id).and_then(|number| self.containers.get_mut(number)) {
+            let result = if held.fingerprint != fingerprint || held.sandbox != *sandbox {
+                Err(EngineError::Conflict { what: format!("container {}", spec.id) })
+            } else if let Phase::Starting(starting) = &mut held.phase {
+                starting.callers.push(caller);
+                return;
+            } else {
+                held.start_result()
+            };
+            return self.clients.reply(caller, result);
+        }
+        match self.begin_start(caller, sandbox, spec, fingerprint, now) {
+            Ok(()) => {}
+            Err(error) => self.clients.reply(caller, Err(error)),
+        }
+    }
+
+    fn begin_start(
+        &mut self,
+        caller: Caller,
+        sandbox: &SandboxId,
+        spec: ContainerSpec,
+        fingerprint: Fingerprint,
+        now: Now,
+    ) -> Result<(), EngineError> {
+        let sandbox_spec = match self.sandboxes.get(sandbox) {
+            Some(Sandbox { phase: SandboxPhase::Made, spec, .. }) => spec.clone(),
+            _ => return Err(EngineError::NoSandbox(sandbox.clone())),
+        };
+        if self.spawners.is_full() {
+            return Err(too_many_jobs());
+        }
+        let (output, ends) =
+            Output::create(&spec.id).map_err(|error| out_of(&error, "the output's pipes and log"))?;
+        let id = spec.id.clone();
+        let entry = Entry::Starting {
+            container: id.clone(),
+            sandbox: sandbox.clone(),
+            fingerprint,
+            labels: spec.labels.clone(),
+        };
+        if let Err(error) = self.state.append(&entry) {
+            remove_files(&id, Keep::Nothing);
+            let message = super::describe(&error);
+            return Err(EngineError::Exhausted { resource: "disk".to_owned(), message });
+        }
+        self.next_number += 1;
+        let number = self.next_number;
+        let starting = Starting { callers: vec![caller], output, ends, signal: None };
+        let container = Container {
+            id: id.clone(),
+            sandbox: sandbox.clone(),
+            fingerprint,
+            labels: spec.labels.clone(),
+            phase: Phase::Starting(Box::new(starting)),
+        };
+        self.containers.insert(number, container);
+        self.numbers.insert(id, number);
+        self.spawners.push(Job::Start { number, sandbox: Box::new(sandbox_spec), spec: Box::new(spec) });
+        let _ = now;
+        Ok(())
+    }
+
+    pub(super) fn job_ended(&mut self, job: Job, outcome: Outcome, now: Now) {
+        let sandbox = job.sandbox().clone();
+        match job {
+            Job::MakeSandbox(_) => self.sandbox_made(&sandbox, failure_of(outcome), now),
+            Job::Start { number, .. } => self.start_ended(number, outcome, now),
+            Job::Clean { container, .. } => {
+                if let Some(error) = failure_of(outcome) {
+                    daemon::note(&format!("cleaning up container {container}: {error}"));
+                }
+            }
+            Job::CleanDebris { number, container, .. } => {
+                if let Some(error) = failure_of(outcome) {
+                    daemon::note(&format!("cleaning up container {container}: {error}"));
+                }
+                let error = EngineError::Internal { message: "the spawner died during the start".to_owned() };
+                self.not_started(number, &error, now);
+            }
+            Job::RemoveSandbox(_) => self.sandbox_removed(&sandbox, failure_of(outcome), now),
+        }
+        self.go_on_with_removal(&sandbox);
+    }
+
+    fn sandbox_made(&mut self, sandbox: &SandboxId, failure: Option<EngineError>, now: Now) {
+        let Some(held) = self.sandboxes.get_mut(sandbox) else { return };
+        // It may be asked to go already.
+        if !matches!(held.phase, SandboxPhase::Making(_)) {
+            return;
+        }
+        let (spec, created_at) = (held.spec.clone(), held.created_at);
+        let SandboxPhase::Making(callers) = std::mem::replace(&mut held.phase, SandboxPhase::Made) else {
+            return;
+        };
+        let result = match failure {
+            None => {
+                self.persist(&Entry::SandboxMade { spec, created_at }, now);
+                Ok(Answer::Done)
+            }
+            Some(error) => {
+                self.begin_removal(sandbox, Vec::new());
+                Err(error)
+            }
+        };
+        for caller in callers {
+            self.clients.reply(caller, result.clone());
+        }
+    }
+
+    fn sandbox_removed(&mut self, sandbox: &SandboxId, failure: Option<EngineError>, now: Now) {
+        let Some(held) = self.sandboxes.get_mut(sandbox) else { return };
+        let SandboxPhase::Removing { callers, .. } = &mut held.phase else { return };
+        let callers = std::mem::take(callers);
+        if let Some(error) = failure {
+            // It stays, and may be asked to go again.
+            daemon::note(&format!("removing sandbox {sandbox}: {error}"));
+            held.phase = SandboxPhase::Made;
+            if let Some(waiting) = self.shutdown.take() {
+                for caller in waiting {
+                    self.clients.reply(caller, Err(error.clone()));
+                }
+            }
+            for caller in callers {
+                self.clients.reply(caller, Err(error.clone()));
+            }
+            return;
+        }
+        self.sandboxes.remove(sandbox);
+        let gone: Vec<ContainerNumber> = self
+            .containers
+            .iter()
+            .filter(|(_, container)| container.sandbox == *sandbox)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in gone {
+            if let Some(container) = self.containers.remove(&number) {
+                self.numbers.remove(&container.id);
+                remove_files(&container.id, Keep::Nothing);
+            }
+        }
+        self.persist(&Entry::SandboxGone(sandbox.clone()), now);
+        for caller in callers {
+            self.clients.reply(caller, Ok(Answer::Done));
+        }
+    }
+
+    fn start_ended(&mut self, number: ContainerNumber, outcome: Outcome, now: Now) {
+        match outcome {
+            Outcome::Replied { reply: Reply::Started { pid }, pidfd } => {
+                let opened = pidfd.or_else(|| process::adopt(process::identify(pid)?));
+                match (process::identify(pid), opened) {
+                    (Some(process), Some(pidfd)) => self.started(number, process, pidfd, now),
+                    _ => self.clean_debris(number),
+                }
+            }
+            Outcome::Replied { reply: Reply::Failed { error, unreaped }, .. } => {
+                if let Some(pid) = unreaped {
+                    process::reap(pid);
+                }
+                match error {
+                    EngineError::Start { exit_code, message } => {
+                        self.start_failed(number, exit_code, &message, now);
+                    }
+                    error => self.not_started(number, &error, now),
+                }
+            }
+            Outcome::Replied { reply: Reply::Done, .. } | Outcome::Died => self.clean_debris(number),
+            Outcome::NotSent(error) => {
+                let error = EngineError::Unsupported {
+                    what: "a container spec of this size".to_owned(),
+                    reason: error.to_string(),
+                };
+                self.not_started(number, &error, now);
+            }
+        }
+    }
+
+    fn started(
+        &mut self,
+        number: ContainerNumber,
+        process: crate::state::ProcessRef,
+        pidfd: OwnedFd,
+        now: Now,
+    ) {
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        let exited = Phase::Exited { started_at: None, exit: lost_exit(now) };
+        let Phase::Starting(starting) = std::mem::replace(&mut container.phase, exited) else { return };
+        let Starting { callers, output, ends, signal } = *starting;
+        // The container has its own copies.
+        drop(ends);
+        let started_at = now.timestamp();
+        container.phase = Phase::Running(Box::new(Running {
+            process,
+            pidfd,
+            started_at,
+            output,
+            kill_at: None,
+            open_line_timer: Set::No,
+            logged: Logged::Told { at_ms: 0 },
+        }));
+        let id = container.id.clone();
+        let entry = Entry::Started { container: id.clone(), process, at: started_at };
+        self.persist(&entry, now);
+        self.tell(number, now.timestamp(), EventKind::Started { pid: process.pid });
+        let result = self.containers[&number].start_result();
+        for caller in callers {
+            self.clients.reply(caller, result.clone());
+        }
+        if let Err(error) = self.watch_running(number) {
+            // Without that, neither its output nor its end would be seen.
+            daemon::note(&format!("watching container {id}: {error}"));
+            if let Some(running) = self.running_mut(number) {
+                kill(&id, &running.pidfd);
+            }
+        }
+        if let Some((signal, grace_ms)) = signal {
+            // It was there a moment ago.
+            let _ = self.signal(&id, signal, grace_ms.map(Duration::from_millis), now);
+        }
+    }
+
+    pub(super) fn watch_running(&mut self, number: ContainerNumber) -> io::Result<()> {
+        let Some(container) = self.containers.get(&number) else { return Ok(()) };
+        let Phase::Running(running) = &container.phase else { return Ok(()) };
+        self.watch(&running.pidfd, Source::Process(number), EventFlags::IN)?;
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let flags = EventFlags::IN | EventFlags::ET;
+            self.watch(&running.output.pipe(stream), Source::Output(number, stream), flags)?;
+        }
+        Ok(())
+    }
+
+    /// Its program cannot be run.
+    fn start_failed(&mut self, number: ContainerNumber, exit_code: i32, message: &str, now: Now) {
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        let exit = ExitStatus {
+            at: now.timestamp(),
+            code: Some(exit_code),
+            oom_killed: false,
+            start_error: Some(message.to_owned()),
+        };
+        let phase = Phase::Exited { started_at: None, exit: exit.clone() };
+        let Phase::Starting(starting) = std::mem::replace(&mut container.phase, phase) else { return };
+        let (id, sandbox) = (container.id.clone(), container.sandbox.clone());
+        remove_files(&id, Keep::Log);
+        self.persist(&Entry::Exited { container: id.clone(), exit: exit.clone() }, now);
+        self.tell(number, now.timestamp(), EventKind::Exited(exit));
+        let error = EngineError::Start { exit_code, message: message.to_owned() };
+        for caller in starting.callers {
+            self.clients.reply(caller, Err(error.clone()));
+        }
+        self.spawners.push(Job::Clean { sandbox: sandbox.clone(), container: id });
+        self.go_on_with_removal(&sandbox);
+    }
+
+    /// The engine failed: there was never such a container.
+    fn not_started(&mut self, number: ContainerNumber, error: &EngineError, now: Now) {
+        let Some(container) = self.containers.remove(&number) else { return };
+        self.numbers.remove(&container.id);
+        remove_files(&container.id, Keep::Nothing);
+        self.persist(&Entry::NotStarted(container.id.clone()), now);
+        if let Phase::Starting(starting) = container.phase {
+            for caller in starting.callers {
+                self.clients.reply(caller, Err(error.clone()));
+            }
+        }
+    }
+
+    fn clean_debris(&mut self, number: ContainerNumber) {
+        let Some(container) = self.containers.get(&number) else { return };
+        let (sandbox, container) = (container.sandbox.clone(), container.id.clone());
+        self.spawners.push(Job::CleanDebris { number, sandbox, container });
+    }
+
+    /// Signals a container; with a grace, kills it when that is over.
+    fn signal(
+        &mut self,
+        container: &ContainerId,
+        signal: Signal,
+        grace: Option<Duration>,
+        now: Now,
+    ) -> Result<(), EngineError> {
+        let missing = || EngineError::NoContainer(container.clone());
+        let number = *self.numbers.get(container).ok_or_else(missing)?;
+        let grace_ms = grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+        let running = match &mut self.containers.get_mut(&number).ok_or_else(missing)?.phase {
+            Phase::Exited { .. } => return Ok(()),
+            Phase::Starting(starting) => {
+                starting.signal = Some((signal, grace_ms));
+                return Ok(());
+            }
+            Phase::Running(running) => running,
+        };
+        process::signal(&running.pidfd, signal).map_err(|error| EngineError::Unsupported {
+            what: format!("signal {}", signal.0),
+            reason: error.to_string(),
+        })?;
+        let Some(grace_ms) = grace_ms else { return Ok(()) };
+        let kill_at = now.timestamp().plus(Duration::from_millis(grace_ms));
+        // The earliest of several stops counts.
+        if running.kill_at.is_some_and(|earlier| earlier <= kill_at) {
+            return Ok(());
+        }
+        running.kill_at = Some(kill_at);
+        self.timers.insert((now.monotonic_ms.saturating_add(grace_ms), number, Timer::Kill));
+        self.persist(&Entry::Stopping { container: container.clone(), kill_at }, now);
+        Ok(())
+    }
+
+    pub(super) fn kill_overdue(&mut self, number: ContainerNumber) {
+        let Some(container) = self.containers.get(&number) else { return };
+        if let Phase::Running(running) = &container.phase {
+            kill(&container.id, &running.pidfd);
+        }
+    }
+
+    /// The pidfd is readable.
+    pub(super) fn process_ended(&mut self, number: ContainerNumber, now: Now) {
+        let Some(container) = self.containers.get(&number) else { return };
+        let Phase::Running(running) = &container.phase else { return };
+        let code = match process::end(running.pidfd.as_fd(), running.process) {
+            End::NotYet => return,
+            End::Code(code) => Some(code),
+            End::Unknown => None,
+        };
+        self.exited(number, code, now);
+    }
+
+    /// Everything that it wrote is moved to its log, then its exit is kept, then told.
+    pub(super) fn exited(&mut self, number: ContainerNumber, code: Option<i32>, now: Now) {
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        let oom_killed = self.host.oom_killed(&container.sandbox, &container.id);
+        let exit = ExitStatus { at: now.timestamp(), code, oom_killed, start_error: None };
+        let exited = |started_at| Phase::Exited { started_at, exit: exit.clone() };
+        let Phase::Running(running) = std::mem::replace(&mut container.phase, exited(None)) else { return };
+        let Running { started_at, mut output, .. } = *running;
+        container.phase = exited(Some(started_at));
+        let (id, sandbox) = (container.id.clone(), container.sandbox.clone());
+        if let Err(error) = self.mover.finish(&id, &mut output, now) {
+            daemon::note(&format!("the last output of {id}: {error}"));
+        }
+        drop(output);
+        remove_files(&id, Keep::Log);
+        self.persist(&Entry::Exited { container: id.clone(), exit: exit.clone() }, now);
+        self.tell(number, exit.at, EventKind::Exited(exit));
+        self.spawners.push(Job::Clean { sandbox: sandbox.clone(), container: id });
+        self.go_on_with_removal(&sandbox);
+    }
+
+    pub(super) fn tell_logged(&mut self, number: ContainerNumber, now: Now) {
+        let Some(running) = self.running_mut(number) else { return };
+        running.logged = Logged::Told { at_ms: now.monotonic_ms };
+        let length = running.output.length();
+        self.tell(number, now.timestamp(), EventKind::Logged { length });
+    }
+
+    fn tell(&mut self, number: ContainerNumber, at: Timestamp, kind: EventKind) {
+        let Some(container) = self.containers.get(&number) else { return };
+        let event = Event { at, sandbox: container.sandbox.clone(), container: container.id.clone(), kind };
+        self.clients.tell_all(&event);
+    }
+
+    fn list(&self) -> Vec<SandboxStatus> {
+        let mut listed: Vec<SandboxStatus> = self
+            .sandboxes
+            .iter()
+            .filter(|(_, held)| !matches!(held.phase, SandboxPhase::Making(_)))
+            .map(|(id, held)| SandboxStatus {
+                id: id.clone(),
+                created_at: held.created_at,
+                labels: held.spec.labels.clone(),
+                containers: Vec::new(),
+            })
+            .collect();
+        let mut containers: Vec<&Container> = self.containers.values().collect();
+        containers.sort_by(|a, b| a.id.cmp(&b.id));
+        for container in containers {
+            // The list is sorted as the map is.
+            if let Ok(index) = listed.binary_search_by(|status| status.id.cmp(&container.sandbox)) {
+                listed[index].containers.extend(container.status());
+            }
+        }
+        listed
+    }
+
+    fn stats(&self, container: &ContainerId) -> Result<Answer, EngineError> {
+        let held = self.numbers.get(container).and_then(|number| self.containers.get(number));
+        match held {
+            Some(held) if matches!(held.phase, Phase::Running(_)) => {
+                self.host.stats(&held.sandbox, container).map(Answer::Stats)
+            }
+            _ => Err(EngineError::NoContainer(container.clone())),
+        }
+    }
+
+    fn begin_shutdown(&mut self, caller: Caller) {
+        self.shutdown.get_or_insert_default().push(caller);
+        let all: Vec<SandboxId> = self
+            .sandboxes
+            .iter()
+            .filter(|(_, held)| !matches!(held.phase, SandboxPhase::Removing { .. }))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for sandbox in all {
+            self.begin_removal(&sandbox, Vec::new());
+        }
+    }
+
+    /// Every sandbox is gone: so is everything else, before the answer.
+    pub(super) fn end(mut self) {
+        self.spawners.end();
+        let result = self.host.tear_down();
+        for dir in [paths::LOGS, paths::PIPES, paths::SANDBOXES] {
+            // What is not there is removed.
+            let _ = std::fs::remove_dir_all(dir);
+        }
+        let files =
+            [paths::SOCKET, paths::STATE, paths::STATE_NEW, paths::BATCH, paths::LOCK, paths::OWN_LOG];
+        for file in files {
+            let _ = std::fs::remove_file(file);
+        }
+        for caller in self.shutdown.take().unwrap_or_default() {
+            self.clients.reply(caller, result.clone().map(|()| Answer::Done));
+        }
+    }
+
+    /// What the state file must say.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let sandboxes = self
+            .sandboxes
+            .iter()
+            .filter(|(_, held)| !matches!(held.phase, SandboxPhase::Making(_)))
+            .map(|(id, held)| {
+                (id.clone(), SandboxRecord { spec: held.spec.clone(), created_at: held.created_at })
+            })
+            .collect();
+        let containers =
+            self.containers.values().map(|container| (container.id.clone(), container.record())).collect();
+        Snapshot { boot_id: String::new(), sandboxes, containers }
+    }
+}
+
+impl Container {
+    /// `None` while it starts: nobody is told of it before.
+    fn status(&self) -> Option<ContainerStatus> {
+        let state = match &self.phase {
+            Phase::Starting(_) => return None,
+            Phase::Running(running) => {
+                ContainerState::Running { pid: running.process.pid, started_at: running.started_at }
+            }
+            Phase::Exited { started_at, exit } => {
+                ContainerState::Exited { started_at: *started_at, exit: exit.clone() }
+            }
+        };
+        Some(ContainerStatus {
+            id: self.id.clone(),
+            sandbox: self.sandbox.clone(),
+            state,
+            labels: self.labels.clone(),
+        })
+    }
+
+    /// What `start_container` answers for it.
+    fn start_result(&self) -> Result<Answer, EngineError> {
+        if let Phase::Exited { exit: ExitStatus { start_error: Some(message), code, .. }, .. } = &self.phase {
+            return Err(EngineError::Start { exit_code: code.unwrap_or(128), message: message.clone() });
+        }
+        let status = self.status().ok_or_else(|| EngineError::NoContainer(self.id.clone()))?;
+        Ok(Answer::Container(status))
+    }
+
+    fn record(&self) -> ContainerRecord {
+        let (started, kill_at, exit) = match &self.phase {
+            Phase::Starting(_) => (None, None, None),
+            Phase::Running(running) => (Some((running.process, running.started_at)), running.kill_at, None),
+            Phase::Exited { started_at, exit } => {
+                // Of one that is over, only the time counts.
+                let nobody = crate::state::ProcessRef { pid: 0, start_ticks: 0 };
+                (started_at.map(|at| (nobody, at)), None, Some(exit.clone()))
+            }
+        };
+        ContainerRecord {
+            sandbox: self.sandbox.clone(),
+            fingerprint: self.fingerprint,
+            labels: self.labels.clone(),
+            started,
+            kill_at,
+            exit,
+        }
+    }
+}
+
+/// What stays of a container's files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    Log,
+    Nothing,
+}
+
+pub(super) fn remove_files(container: &ContainerId, keep: Keep) {
+    // What is not there is removed.
+    let _ = std::fs::remove_file(paths::pipe(container, Stream::Stdout));
+    let _ = std::fs::remove_file(paths::pipe(container, Stream::Stderr));
+    if keep == Keep::Nothing {
+        let _ = std::fs::remove_file(paths::log(container));
+    }
+}
+
+/// It ended, and nobody saw how.
+pub(super) fn lost_exit(now: Now) -> ExitStatus {
+    ExitStatus { at: now.timestamp(), code: None, oom_killed: false, start_error: None }
+}
+
+fn kill(container: &ContainerId, pidfd: &OwnedFd) {
+    if let Err(error) = process::signal(pidfd, Signal::KILL) {
+        daemon::note(&format!("killing container {container}: {error}"));
+    }
+}
+
+fn failure_of(outcome: Outcome) -> Option<EngineError> {
+    let message = match outcome {
+        Outcome::Replied { reply: Reply::Failed { error, .. }, .. } => return Some(error),
+        Outcome::Replied { .. } => return None,
+        Outcome::Died => "the spawner died over it".to_owned(),
+        Outcome::NotSent(error) => error.to_string(),
+    };
+    Some(EngineError::Internal { message })
+}
+
+fn out_of(error: &io::Error, what: &str) -> EngineError {
+    let resource = match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => "disk",
+        Some(libc::EMFILE | libc::ENFILE) => "descriptors",
+        Some(libc::ENOMEM) => "memory",
+        _ => return EngineError::Internal { message: format!("{what}: {error}") },
+    };
+    EngineError::Exhausted { resource: resource.to_owned(), message: format!("{what}: {error}") }
+}
+
+fn too_many_jobs() -> EngineError {
+    let message = format!("{} operations wait already", super::spawners::JOBS_MAX);
+    EngineError::Exhausted { resource: "the engine's queue".to_owned(), message }
+}
+
+fn shutting_down() -> EngineError {
+    EngineError::Internal { message: "the engine is shutting down".to_owned() }
+}

@@ -1,0 +1,167 @@
+//! What a control plane and a keeper say to each other over the keeper's socket.
+//!
+//! Each side opens with eight bytes, `WHKP` and its version; they are the one thing that never
+//! changes. After equal versions come frames: a length (u32, little-endian) and a postcard message.
+//! Any change of a message here, or of a type in `wharf-engine` that travels in one, is a new
+//! [`PROTOCOL_VERSION`].
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use wharf_engine::{
+    ContainerId, ContainerSpec, ContainerStatus, EngineError, Event, SandboxId, SandboxSpec, SandboxStatus,
+    Signal, Stats,
+};
+
+pub const PROTOCOL_VERSION: u32 = 1;
+pub const HELLO_BYTES: usize = 8;
+const MAGIC: &[u8; 4] = b"WHKP";
+/// The largest message either side takes: a list of tens of thousands of containers.
+pub const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+const LENGTH_BYTES: usize = 4;
+
+pub type RequestNumber = u64;
+
+/// From the control plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Chosen by the client, unique among its calls in flight; comes back in [`Told::Reply`].
+    pub number: RequestNumber,
+    pub request: Request,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    CreateSandbox(SandboxSpec),
+    RemoveSandbox(SandboxId),
+    StartContainer {
+        sandbox: SandboxId,
+        spec: ContainerSpec,
+    },
+    Stop {
+        container: ContainerId,
+        signal: Signal,
+        grace: Duration,
+    },
+    Kill {
+        container: ContainerId,
+        signal: Signal,
+    },
+    List,
+    Status(ContainerId),
+    Stats(ContainerId),
+    /// Remove every sandbox, then end, leaving nothing but an empty directory.
+    Shutdown,
+}
+
+/// From the keeper.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Told {
+    Reply {
+        number: RequestNumber,
+        result: Result<Answer, EngineError>,
+    },
+    Event(Event),
+    /// Events were dropped because the client did not read: it must list again.
+    Lagged,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    Done,
+    Container(ContainerStatus),
+    Sandboxes(Vec<SandboxStatus>),
+    Stats(Stats),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProtocolError {
+    #[error("the peer does not speak the keeper's protocol")]
+    Foreign,
+    #[error("the keeper speaks version {keeper} of its protocol, this program version {client}")]
+    Version { keeper: u32, client: u32 },
+    #[error("a message of {bytes} bytes is above the limit of {FRAME_BYTES_MAX}")]
+    TooLarge { bytes: usize },
+    #[error("a message cannot be decoded")]
+    Malformed(#[source] postcard::Error),
+}
+
+pub fn hello() -> [u8; HELLO_BYTES] {
+    let mut bytes = [0; HELLO_BYTES];
+    bytes[..4].copy_from_slice(MAGIC);
+    bytes[4..].copy_from_slice(&PROTOCOL_VERSION.to_le_bytes());
+    bytes
+}
+
+/// The version that a peer's opening bytes name.
+pub fn read_hello(bytes: [u8; HELLO_BYTES]) -> Result<u32, ProtocolError> {
+    let [a, b, c, d, version @ ..] = bytes;
+    if [a, b, c, d] == *MAGIC { Ok(u32::from_le_bytes(version)) } else { Err(ProtocolError::Foreign) }
+}
+
+/// Appends a frame to `out`.
+pub fn encode(message: &impl Serialize, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
+    let start = out.len();
+    out.extend_from_slice(&[0; LENGTH_BYTES]);
+    let taken = std::mem::take(out);
+    *out = postcard::to_extend(message, taken).map_err(ProtocolError::Malformed)?;
+    let bytes = out.len() - start - LENGTH_BYTES;
+    if bytes > FRAME_BYTES_MAX {
+        out.truncate(start);
+        return Err(ProtocolError::TooLarge { bytes });
+    }
+    let length = u32::try_from(bytes).map_err(|_| ProtocolError::TooLarge { bytes })?;
+    out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+/// The first frame of `bytes` and its length with its header; `None` while it is incomplete.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, ProtocolError> {
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > FRAME_BYTES_MAX {
+        return Err(ProtocolError::TooLarge { bytes: length });
+    }
+    let Some(body) = rest.get(..length) else { return Ok(None) };
+    let message = postcard::from_bytes(body).map_err(ProtocolError::Malformed)?;
+    Ok(Some((message, LENGTH_BYTES + length)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn frames_come_back_one_after_another_and_not_before_they_are_whole() {
+        let first = Call { number: 1, request: Request::List };
+        let id = ContainerId::new("c").unwrap();
+        let second = Call { number: 2, request: Request::Kill { container: id, signal: Signal::TERM } };
+        let mut bytes = Vec::new();
+        encode(&first, &mut bytes).unwrap();
+        let end = bytes.len();
+        encode(&second, &mut bytes).unwrap();
+        for cut in 0..end {
+            assert!(decode::<Call>(&bytes[..cut]).unwrap().is_none(), "{cut}");
+        }
+        assert_eq!(decode::<Call>(&bytes).unwrap(), Some((first, end)));
+        assert_eq!(decode::<Call>(&bytes[end..]).unwrap(), Some((second, bytes.len() - end)));
+    }
+
+    #[test]
+    fn another_version_is_told_apart_from_another_program() {
+        assert_eq!(read_hello(hello()).unwrap(), PROTOCOL_VERSION);
+        assert_eq!(read_hello(*b"WHKP\x09\0\0\0").unwrap(), 9);
+        assert!(matches!(read_hello(*b"GET / HT"), Err(ProtocolError::Foreign)));
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            // Any answer will do.
+            let _ = decode::<Call>(&bytes);
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! The state file: what a keeper must know after a keeper's death, as a journal of small records.
+//!
+//! Each record is `u32 length, u32 crc32c, postcard`. Records are appended, never changed; a torn or
+//! damaged tail is cut off. The file is rewritten with what is alive when it has grown well beyond
+//! that. No fsync: it must survive the keeper's death, which the page cache does; no container
+//! survives the host's.
+//!
+//! Pids are believed only together with the boot they come from and the process's start time.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use wharf_core::Timestamp;
+use wharf_engine::{ContainerId, ExitStatus, SandboxId, SandboxSpec};
+
+use crate::fingerprint::Fingerprint;
+use crate::paths;
+
+/// Raised with every change of [`Entry`]; an older file is refused by name.
+const FORMAT: u32 = 1;
+const HEADER_BYTES: usize = 8;
+const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A file smaller than this is never rewritten.
+const COMPACT_BYTES_MIN: u64 = 256 * 1024;
+
+/// A process, told apart from a later one with the same pid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRef {
+    pub pid: u32,
+    /// In clock ticks since boot: field 22 of `/proc/PID/stat`.
+    pub start_ticks: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Entry {
+    /// Opens the file.
+    Opened {
+        format: u32,
+        boot_id: String,
+    },
+    SandboxMade {
+        spec: SandboxSpec,
+        created_at: Timestamp,
+    },
+    /// Its containers are gone with it.
+    SandboxGone(SandboxId),
+    /// About to be started: whatever is found of it later, without [`Entry::Started`], is debris.
+    Starting {
+        container: ContainerId,
+        sandbox: SandboxId,
+        fingerprint: Fingerprint,
+        labels: Vec<(String, String)>,
+    },
+    Started {
+        container: ContainerId,
+        process: ProcessRef,
+        at: Timestamp,
+    },
+    /// To be killed at this time.
+    Stopping {
+        container: ContainerId,
+        kill_at: Timestamp,
+    },
+    Exited {
+        container: ContainerId,
+        exit: ExitStatus,
+    },
+    /// The start failed for a reason that is not the container's own.
+    NotStarted(ContainerId),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SandboxRecord {
+    pub spec: SandboxSpec,
+    pub created_at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerRecord {
+    pub sandbox: SandboxId,
+    pub fingerprint: Fingerprint,
+    pub labels: Vec<(String, String)>,
+    pub started: Option<(ProcessRef, Timestamp)>,
+    pub kill_at: Option<Timestamp>,
+    pub exit: Option<ExitStatus>,
+}
+
+/// What the file says is alive.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    pub boot_id: String,
+    pub sandboxes: BTreeMap<SandboxId, SandboxRecord>,
+    pub containers: BTreeMap<ContainerId, ContainerRecord>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error("{path}: {action} failed")]
+    Io {
+        path: PathBuf,
+        action: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "{path} is of format {found}; this keeper reads format {FORMAT}: remove what runs with the program that started it"
+    )]
+    Format { path: PathBuf, found: u32 },
+}
+
+impl Snapshot {
+    /// Entries that make no sense (a container of no sandbox) are passed over.
+    fn apply(&mut self, entry: Entry) {
+        match entry {
+            Entry::Opened { boot_id, .. } => self.boot_id = boot_id,
+            Entry::SandboxMade { spec, created_at } => {
+                self.sandboxes.insert(spec.id.clone(), SandboxRecord { spec, created_at });
+            }
+            Entry::SandboxGone(sandbox) => {
+                self.sandboxes.remove(&sandbox);
+                self.containers.retain(|_, held| held.sandbox != sandbox);
+            }
+            Entry::Starting { container, sandbox, fingerprint, labels } => {
+                if self.sandboxes.contains_key(&sandbox) {
+                    let record = ContainerRecord {
+                        sandbox,
+                        fingerprint,
+                        labels,
+                        started: None,
+                        kill_at: None,
+                        exit: None,
+                    };
+                    self.containers.insert(container, record);
+                }
+            }
+            Entry::Started { container, process, at } => {
+                if let Some(held) = self.containers.get_mut(&container) {
+                    held.started = Some((process, at));
+                }
+            }
+            Entry::Stopping { container, kill_at } => {
+                if let Some(held) = self.containers.get_mut(&container) {
+                    held.kill_at = Some(kill_at);
+                }
+            }
+            Entry::Exited { container, exit } => {
+                if let Some(held) = self.containers.get_mut(&container) {
+                    held.exit = Some(exit);
+                }
+            }
+            Entry::NotStarted(container) => {
+                self.containers.remove(&container);
+            }
+        }
+    }
+
+    /// The shortest journal that says the same.
+    fn entries(&self) -> Vec<Entry> {
+        let mut entries = vec![Entry::Opened { format: FORMAT, boot_id: self.boot_id.clone() }];
+        for held in self.sandboxes.values() {
+            entries.push(Entry::SandboxMade { spec: held.spec.clone(), created_at: held.created_at });
+        }
+        for (id, held) in &self.containers {
+            let container = || id.clone();
+            entries.push(Entry::Starting {
+                container: container(),
+                sandbox: held.sandbox.clone(),
+                fingerprint: held.fingerprint,
+                labels: held.labels.clone(),
+            });
+            if let Some((process, at)) = held.started {
+                entries.push(Entry::Started { container: container(), process, at });
+            }
+            if let Some(kill_at) = held.kill_at {
+                entries.push(Entry::Stopping { container: container(), kill_at });
+            }
+            if let Some(exit) = &held.exit {
+                entries.push(Entry::Exited { container: container(), exit: exit.clone() });
+            }
+        }
+        entries
+    }
+}
+
+/// The open state file.
+pub struct StateFile {
+    file: File,
+    path: PathBuf,
+    length: u64,
+    /// Its length after the last rewriting.
+    compacted_length: u64,
+    boot_id: String,
+}
+
+impl StateFile {
+    /// Reads the file in `dir`, cuts off what is torn, and rewrites it for this boot.
+    pub fn open(dir: &Path, boot_id: &str) -> Result<(Self, Snapshot), StateError> {
+        let path = dir.join(paths::STATE);
+        let failed = |action| {
+            let path = path.clone();
+            move |source| StateError::Io { path, action, source }
+        };
+        let mut bytes = Vec::new();
+        match File::open(&path) {
+            Ok(mut file) => {
+                file.read_to_end(&mut bytes).map_err(failed("reading"))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("opening")(error)),
+        }
+        let mut snapshot = Snapshot::default();
+        let mut rest = bytes.as_slice();
+        while let Some((entry, used)) = decode(rest) {
+            if let Entry::Opened { format, .. } = &entry
+                && *format != FORMAT
+            {
+                return Err(StateError::Format { path, found: *format });
+            }
+            snapshot.apply(entry);
+            rest = &rest[used..];
+        }
+        let before = snapshot.clone();
+        snapshot.boot_id = boot_id.to_owned();
+        let (file, length) = rewrite(dir, &snapshot).map_err(failed("rewriting"))?;
+        let state = Self { file, path, length, compacted_length: length, boot_id: boot_id.to_owned() };
+        Ok((state, before))
+    }
+
+    /// Appends one entry.
+    pub fn append(&mut self, entry: &Entry) -> Result<(), StateError> {
+        let mut bytes = Vec::with_capacity(256);
+        encode(entry, &mut bytes);
+        let written = self.file.write_all(&bytes);
+        if let Err(source) = written {
+            // A torn record would hide every later one.
+            let _ = self.file.set_len(self.length);
+            let _ = self.file.seek(SeekFrom::Start(self.length));
+            return Err(StateError::Io { path: self.path.clone(), action: "appending", source });
+        }
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Whether [`StateFile::compact`] is due.
+    pub fn is_bloated(&self) -> bool {
+        self.length > COMPACT_BYTES_MIN && self.length > self.compacted_length.saturating_mul(4)
+    }
+
+    /// Rewrites the file with `snapshot` alone.
+    pub fn compact(&mut self, mut snapshot: Snapshot) -> Result<(), StateError> {
+        snapshot.boot_id.clone_from(&self.boot_id);
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        let (file, length) = rewrite(dir, &snapshot).map_err(|source| StateError::Io {
+            path: self.path.clone(),
+            action: "rewriting",
+            source,
+        })?;
+        (self.file, self.length, self.compacted_length) = (file, length, length);
+        Ok(())
+    }
+}
+
+fn rewrite(dir: &Path, snapshot: &Snapshot) -> io::Result<(File, u64)> {
+    let mut bytes = Vec::new();
+    for entry in snapshot.entries() {
+        encode(&entry, &mut bytes);
+    }
+    let new = dir.join(paths::STATE_NEW);
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    file.write_all(&bytes)?;
+    std::fs::rename(&new, dir.join(paths::STATE))?;
+    Ok((file, bytes.len() as u64))
+}
+
+fn encode(entry: &Entry, out: &mut Vec<u8>) {
+    let body = postcard::to_allocvec(entry).unwrap_or_default();
+    out.extend_from_slice(&u32::try_from(body.len()).unwrap_or(0).to_le_bytes());
+    out.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+    out.extend_from_slice(&body);
+}
+
+fn decode(bytes: &[u8]) -> Option<(Entry, usize)> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (checksum, rest) = rest.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let body = rest.get(..length).filter(|_| length <= RECORD_BYTES_MAX)?;
+    if crc32c::crc32c(body) != u32::from_le_bytes(*checksum) {
+        return None;
+    }
+    Some((postcard::from_bytes(body).ok()?, HEADER_BYTES + length))
+}
+
+#[cfg(test)]
+mod tests {
+    use wharf_engine::SandboxResources;
+
+    use super::*;
+
+    fn sandbox() -> SandboxSpec {
+        SandboxSpec {
+            id: SandboxId::new("s").unwrap(),
+            hostname: "host".to_owned(),
+            netns: None,
+            resources: SandboxResources::default(),
+            name_servers: Vec::new(),
+            search_domains: Vec::new(),
+            hosts: Vec::new(),
+            labels: vec![("a".to_owned(), "b".to_owned())],
+        }
+    }
+
+    fn id(name: &str) -> ContainerId {
+        ContainerId::new(name).unwrap()
+    }
+
+    fn entries(container: &str) -> Vec<Entry> {
+        let exit =
+            ExitStatus { at: Timestamp::from_millis(9), code: Some(3), oom_killed: true, start_error: None };
+        vec![
+            Entry::Starting {
+                container: id(container),
+                sandbox: sandbox().id,
+                fingerprint: Fingerprint::of_bytes(b"spec"),
+                labels: Vec::new(),
+            },
+            Entry::Started {
+                container: id(container),
+                process: ProcessRef { pid: 77, start_ticks: 1234 },
+                at: Timestamp::from_millis(5),
+            },
+            Entry::Stopping { container: id(container), kill_at: Timestamp::from_millis(8) },
+            Entry::Exited { container: id(container), exit },
+        ]
+    }
+
+    fn write(dir: &Path) -> Snapshot {
+        let (mut state, _) = StateFile::open(dir, "boot").unwrap();
+        state.append(&Entry::SandboxMade { spec: sandbox(), created_at: Timestamp::from_millis(1) }).unwrap();
+        for container in ["one", "two"] {
+            for entry in entries(container) {
+                state.append(&entry).unwrap();
+            }
+        }
+        StateFile::open(dir, "boot").unwrap().1
+    }
+
+    #[test]
+    fn what_was_written_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshot = write(dir.path());
+        assert_eq!(snapshot.containers.len(), 2);
+        let record = &snapshot.containers[&id("two")];
+        assert_eq!(record.started.map(|(process, _)| process.pid), Some(77));
+        assert_eq!(record.exit.as_ref().and_then(|exit| exit.code), Some(3));
+        assert_eq!(StateFile::open(dir.path(), "boot").unwrap().1, snapshot);
+    }
+
+    #[test]
+    fn every_torn_tail_loses_the_torn_record_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = write(dir.path());
+        let bytes = std::fs::read(dir.path().join(paths::STATE)).unwrap();
+        let mut lengths = std::collections::BTreeSet::new();
+        for cut in 0..bytes.len() {
+            std::fs::write(dir.path().join(paths::STATE), &bytes[..cut]).unwrap();
+            let (_, snapshot) = StateFile::open(dir.path(), "boot").unwrap();
+            assert!(snapshot.containers.len() <= whole.containers.len());
+            lengths.insert(snapshot.containers.len());
+            // What is found goes on to be written to.
+            assert_eq!(
+                StateFile::open(dir.path(), "boot").unwrap().1,
+                Snapshot { boot_id: "boot".into(), ..snapshot }
+            );
+        }
+        assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_damaged_record_ends_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path());
+        let path = dir.path().join(paths::STATE);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x40;
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(StateFile::open(dir.path(), "boot").unwrap().1.containers.len() < 2);
+    }
+
+    #[test]
+    fn another_format_is_refused_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = Vec::new();
+        encode(&Entry::Opened { format: FORMAT + 1, boot_id: "boot".to_owned() }, &mut bytes);
+        std::fs::write(dir.path().join(paths::STATE), &bytes).unwrap();
+        assert!(matches!(StateFile::open(dir.path(), "boot"), Err(StateError::Format { found: 2, .. })));
+        assert_eq!(std::fs::read(dir.path().join(paths::STATE)).unwrap(), bytes);
+    }
+
+    #[test]
+    fn compaction_keeps_what_lives_and_bounds_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut state, mut snapshot) = StateFile::open(dir.path(), "boot").unwrap();
+        let mut compactions = 0;
+        for round in 0..20_000 {
+            let entry = Entry::SandboxMade { spec: sandbox(), created_at: Timestamp::from_millis(round) };
+            state.append(&entry).unwrap();
+            snapshot.apply(entry);
+            if state.is_bloated() {
+                state.compact(snapshot.clone()).unwrap();
+                compactions += 1;
+            }
+        }
+        assert!(compactions > 1);
+        assert!(std::fs::metadata(dir.path().join(paths::STATE)).unwrap().len() <= 2 * COMPACT_BYTES_MIN);
+        let found = StateFile::open(dir.path(), "boot").unwrap().1;
+        assert_eq!(found.sandboxes, snapshot.sandboxes);
+    }
+}
