@@ -6,6 +6,9 @@
 //! journal/ the journal's own files
 //! ```
 //!
+//! The journal is made under another name and renamed when it is whole: a process that is killed while
+//! it makes one leaves nothing that the next open stumbles over.
+//!
 //! `FORMAT` is written before the first file of the journal, so that a directory without it that
 //! holds anything is somebody else's and is left alone.
 
@@ -17,10 +20,13 @@ const LOCK: &str = "LOCK";
 const FORMAT: &str = "FORMAT";
 const FORMAT_DRAFT: &str = "FORMAT.new";
 const JOURNAL: &str = "journal";
+const JOURNAL_DRAFT: &str = "journal.new";
 const FORMAT_NAME: &str = "wharf-state";
 const FORMAT_VERSION: u32 = 1;
 /// The longest `FORMAT` or `LOCK` that is read.
 const FILE_BYTES_MAX: u64 = 256;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a directory cannot be used as a store's. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +47,7 @@ pub enum DirectoryError {
     Journal {
         path: PathBuf,
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: BoxError,
     },
 }
 
@@ -83,6 +89,25 @@ impl Directory {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Makes the journal, by `make`, if there is none.
+    pub fn make_journal<E>(&self, make: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), BoxError>
+    where
+        BoxError: From<E>,
+    {
+        if self.journal().try_exists()? {
+            return Ok(());
+        }
+        let draft = self.path.join(JOURNAL_DRAFT);
+        match fs::remove_dir_all(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        make(&draft)?;
+        fs::rename(&draft, self.journal())?;
+        File::open(&self.path)?.sync_all()?;
+        Ok(())
     }
 
     pub fn journal(&self) -> PathBuf {

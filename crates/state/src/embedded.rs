@@ -73,23 +73,10 @@ impl FjallJournal {
         let directory = Directory::open(path)?;
         let damaged =
             |error: fjall::Error| DirectoryError::Journal { path: path.to_owned(), source: error.into() };
-        let database = Database::builder(directory.journal())
-            .cache_size(CACHE_BYTES)
-            .max_cached_files(Some(OPEN_FILES_MAX))
-            .max_journaling_size(JOURNALS_BYTES_MAX)
-            .worker_threads(WORKER_THREADS)
-            .manual_journal_persist(true)
-            .open()
-            .map_err(damaged)?;
-        let options = || {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(MEMTABLE_BYTES_MAX)
-                .manual_journal_persist(true)
-        };
-        let records = database.keyspace("records", options).map_err(damaged)?;
-        let history = database.keyspace("history", options).map_err(damaged)?;
-        // A new keyspace must not be younger on disk than the rows that are acknowledged in it.
-        database.persist(PersistMode::SyncAll).map_err(damaged)?;
+        directory
+            .make_journal(|path| open_database(path).map(drop))
+            .map_err(|source| DirectoryError::Journal { path: path.to_owned(), source })?;
+        let (database, records, history) = open_database(&directory.journal()).map_err(damaged)?;
         let meta = read_meta(&records).map_err(damaged)?;
         let journal = Self {
             path: directory.path().to_owned(),
@@ -148,6 +135,24 @@ impl FjallJournal {
         }
         Ok(())
     }
+}
+
+fn open_database(path: &Path) -> Result<(Database, Keyspace, Keyspace), fjall::Error> {
+    let database = Database::builder(path)
+        .cache_size(CACHE_BYTES)
+        .max_cached_files(Some(OPEN_FILES_MAX))
+        .max_journaling_size(JOURNALS_BYTES_MAX)
+        .worker_threads(WORKER_THREADS)
+        .manual_journal_persist(true)
+        .open()?;
+    let options = || {
+        KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX).manual_journal_persist(true)
+    };
+    let records = database.keyspace("records", options)?;
+    let history = database.keyspace("history", options)?;
+    // A new keyspace must not be younger on disk than the rows that are acknowledged in it.
+    database.persist(PersistMode::SyncAll)?;
+    Ok((database, records, history))
 }
 
 fn read_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> JournalError {

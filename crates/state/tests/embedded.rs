@@ -190,3 +190,17 @@ fn garbage_where_the_journal_was_is_an_error_and_not_an_empty_store() {
     }
     assert!(matches!(FjallJournal::open(directory.path()), Err(DirectoryError::Journal { .. })));
 }
+
+#[tokio::test]
+async fn a_journal_that_was_being_made_when_the_process_died_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let draft = directory.path().join("journal.new");
+    fs::create_dir(&draft).unwrap();
+    fs::write(draft.join("0.jnl"), b"").unwrap();
+    fs::write(directory.path().join("FORMAT"), "wharf-state 1\n").unwrap();
+    let store = open(directory.path());
+    write(&store, 1, "one").await;
+    drop(store);
+    assert_eq!(texts(&open(directory.path())), ["one"]);
+    assert!(!draft.exists());
+}
