@@ -79,12 +79,25 @@ impl Layout {
         Ok(Ingest { path })
     }
 
-    /// Moves what is complete and on disk to its place. What is there already stays.
-    pub(crate) fn publish(from: &Path, to: &Path) -> Result<(), Error> {
+    /// Moves what is complete and on disk to its place, and notes that it did. What is there
+    /// already stays.
+    pub(crate) fn publish(from: &Path, to: PathBuf, published: &mut Vec<PathBuf>) -> Result<(), Error> {
         if to.exists() {
             return Ok(());
         }
-        fs::rename(from, to).map_err(|error| Error::io("create", to, error))
+        fs::rename(from, &to).map_err(|error| Error::io("create", &to, error))?;
+        published.push(to);
+        Ok(())
+    }
+
+    /// Takes back what was published for nothing.
+    pub(crate) fn retract(published: &[PathBuf]) {
+        for path in published {
+            let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+            if let Err(error) = removed {
+                tracing::warn!(path = %path.display(), %error, "cannot remove what a failed load left; a collection will");
+            }
+        }
     }
 
     /// Takes something out of sight at once; its space is free when `trash` is dropped.

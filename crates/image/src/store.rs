@@ -21,7 +21,7 @@ use crate::documents::{self, Blobs, Image, Platform, Target};
 use crate::error::Error;
 use crate::layout::{Ingest, Layout, sync_directory, sync_file_system};
 use crate::limits::Limits;
-use crate::load::{self, Found};
+use crate::load::{self, Found, Spool};
 use crate::reference::Reference;
 use crate::references::{self, Named, References};
 use crate::snapshots::{self, Staged};
@@ -125,6 +125,8 @@ impl ImageStore {
     /// # Errors
     /// When an image's own documents are damaged.
     pub fn list(&self) -> Result<Vec<ImageSummary>, Error> {
+        // What is named now must not be collected before it has been read.
+        let _gate = self.0.gate.read();
         let references = self.0.state.read().references.clone();
         references
             .into_iter()
@@ -259,14 +261,15 @@ impl Inner {
         sync_file_system(spool.path())?;
 
         let _gate = self.gate.write();
-        for digest in &keep {
-            if let Some(file) = spool.blob(digest) {
-                Layout::publish(&file.path, &self.layout.blob(digest))?;
-            }
+        let mut published = Vec::new();
+        let committed = self
+            .publish_blobs(&spool, &keep, &mut published)
+            .and_then(|()| self.publish_snapshots(&staged, &mut published))
+            .and_then(|()| self.publish_names(&found));
+        if let Err(error) = committed {
+            Layout::retract(&published);
+            return Err(error);
         }
-        sync_directory(&self.layout.blobs())?;
-        self.publish_snapshots(&staged)?;
-        self.publish_names(&found)?;
         let mut state = self.state.write();
         let loaded = found
             .into_iter()
@@ -284,6 +287,20 @@ impl Inner {
         Ok(loaded)
     }
 
+    fn publish_blobs(
+        &self,
+        spool: &Spool,
+        digests: &BTreeSet<Digest>,
+        published: &mut Vec<PathBuf>,
+    ) -> Result<(), Error> {
+        for digest in digests {
+            if let Some(file) = spool.blob(digest) {
+                Layout::publish(&file.path, self.layout.blob(digest), published)?;
+            }
+        }
+        sync_directory(&self.layout.blobs())
+    }
+
     fn publish_names(&self, found: &[Found]) -> Result<(), Error> {
         let loaded = self.clock.now();
         let mut references = self.state.read().references.clone();
@@ -298,12 +315,12 @@ impl Inner {
     }
 
     /// Moves layers, which are on disk, to their places.
-    fn publish_snapshots(&self, staged: &Staged) -> Result<(), Error> {
+    fn publish_snapshots(&self, staged: &Staged, published: &mut Vec<PathBuf>) -> Result<(), Error> {
         if staged.is_empty() {
             return Ok(());
         }
         for (diff_id, path) in staged {
-            Layout::publish(path, &self.layout.snapshot(diff_id))?;
+            Layout::publish(path, self.layout.snapshot(diff_id), published)?;
         }
         sync_directory(&self.layout.snapshots())
     }
@@ -340,7 +357,7 @@ impl Inner {
             })?;
         if !staged.is_empty() {
             sync_file_system(ingest.path())?;
-            self.publish_snapshots(&staged)?;
+            self.publish_snapshots(&staged, &mut Vec::new())?;
         }
         let layers =
             distinct_layers(&image).into_iter().map(|diff_id| self.layout.snapshot_root(&diff_id)).collect();

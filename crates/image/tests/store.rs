@@ -397,6 +397,52 @@ fn removing_a_name_frees_what_nothing_else_uses() {
 }
 
 #[test]
+fn a_load_that_cannot_write_its_names_takes_everything_back() {
+    needs_root!();
+    let fixture = Fixture::new();
+    // The index cannot be replaced by a file while it is a directory.
+    fs::create_dir(fixture.root().join("index.json")).unwrap();
+    fixture.load(&docker(&image("hello"))).unwrap_err();
+    fixture.assert_empty();
+    fs::remove_dir(fixture.root().join("index.json")).unwrap();
+    fixture.load(&docker(&image("hello"))).unwrap();
+}
+
+#[test]
+fn loads_resolves_and_removals_at_the_same_time_leave_whole_images() {
+    needs_root!();
+    const ROUNDS: usize = 15;
+    let fixture = Fixture::new();
+    let goes = ArchiveImage::new(reference("goes"), config()).layer(base()).layer(app(b"goes"));
+    let (stays, comes_and_goes) = (docker(&image("stays")), docker(&goes));
+    fixture.load(&stays).unwrap();
+    let expect_whole = |name: &str| match fixture.store.resolve_blocking(&reference(name)) {
+        Ok(resolved) => Some(resolved),
+        Err(Error::NotFound { .. }) => None,
+        Err(error) => panic!("{error}"),
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..ROUNDS {
+                fixture.load(&comes_and_goes).unwrap();
+                fixture.store.remove(&reference("goes"), &[]).unwrap();
+            }
+        });
+        scope.spawn(|| (0..ROUNDS).for_each(|_| drop(fixture.load(&stays).unwrap())));
+        for _ in 0..ROUNDS * 100 {
+            let resolved = expect_whole("stays").unwrap();
+            assert_eq!(fs::read(resolved.layers[0].join("hello")).unwrap(), b"one");
+            assert_eq!(fs::read(resolved.layers[1].join("bin/tool")).unwrap(), b"tool");
+            expect_whole("goes");
+            fixture.store.list().unwrap();
+        }
+    });
+    assert_eq!(names(&fixture.root().join("ingest")), [""; 0]);
+    fixture.store.remove(&reference("stays"), &[]).unwrap();
+    fixture.assert_empty();
+}
+
+#[test]
 fn a_name_moves_to_the_image_that_was_loaded_last() {
     needs_root!();
     let fixture = Fixture::new();
