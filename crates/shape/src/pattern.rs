@@ -64,6 +64,8 @@ fn compile(text: &str) -> Result<Regex, regex::Error> {
 
 /// Java's `\w`, `\d` and `\s` know ASCII alone, and its classes may hold a bare hyphen anywhere.
 fn from_java(text: &str) -> String {
+    // Java's characters are halves of UTF-16; this is how the models say all beyond U+FFFF.
+    let text = text.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\x{10000}-\x{10FFFF}");
     let mut out = String::with_capacity(text.len() + 32);
     let mut chars = text.chars();
     while let Some(next) = chars.next() {
@@ -78,11 +80,36 @@ fn from_java(text: &str) -> String {
             Some('D') => out.push_str("[^0-9]"),
             Some('s') => out.push_str(r"[ \t\n\x0B\f\r]"),
             Some('S') => out.push_str(r"[^ \t\n\x0B\f\r]"),
+            Some('p') if posix_class(chars.as_str()).is_some() => {
+                if let Some((length, class)) = posix_class(chars.as_str()) {
+                    out.push_str(class);
+                    chars = chars.as_str()[length..].chars();
+                }
+            }
             Some(other) => out.extend(['\\', other]),
             None => out.push('\\'),
         }
     }
     out
+}
+
+/// Java's names for classes of ASCII, behind a `\p`: how long the name is, and the class.
+fn posix_class(text: &str) -> Option<(usize, &'static str)> {
+    [
+        ("{ASCII}", r"[\x00-\x7F]"),
+        ("{Alnum}", "[0-9A-Za-z]"),
+        ("{Alpha}", "[A-Za-z]"),
+        ("{Digit}", "[0-9]"),
+        ("{Graph}", r"[\x21-\x7E]"),
+        ("{Lower}", "[a-z]"),
+        ("{Print}", r"[\x20-\x7E]"),
+        ("{Punct}", r"[!-/:-@\[-`{-~]"),
+        ("{Space}", r"[ \t\n\x0B\f\r]"),
+        ("{Upper}", "[A-Z]"),
+        ("{XDigit}", "[0-9A-Fa-f]"),
+    ]
+    .into_iter()
+    .find_map(|(name, class)| text.starts_with(name).then_some((name.len(), class)))
 }
 
 #[cfg(test)]
@@ -97,6 +124,17 @@ mod tests {
         assert!(!PATTERN.matches("rôle"));
         assert!(!PATTERN.matches("role name"));
         assert!(!PATTERN.matches("role\n"));
+    }
+
+    #[test]
+    fn java_classes_are_known() {
+        static PATTERN: Pattern = Pattern::new(r"[\p{Print}]+\p{Alnum}");
+        assert!(PATTERN.matches("a ~b"));
+        assert!(!PATTERN.matches("a\tb"));
+        assert!(!PATTERN.matches("a ~"));
+        static WIDE: Pattern = Pattern::new(r"[\u0020-\uD7FF\uE000-\uFFFD\uD800\uDC00-\uDBFF\uDFFF\r\n\t]*");
+        assert!(WIDE.matches("a😀\n"));
+        assert!(!WIDE.matches("\u{1}"));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Emitter<'a> {
     errors: BTreeSet<&'a str>,
     /// Structures that are a member of themselves by way of structures alone: boxed.
     boxed: BTreeSet<(&'a str, &'a str)>,
+    /// The names of the tables, by shape.
+    tables: BTreeMap<&'a str, String>,
 }
 
 impl<'a> Emitter<'a> {
@@ -47,6 +49,7 @@ impl<'a> Emitter<'a> {
             values: BTreeSet::new(),
             errors: BTreeSet::new(),
             boxed: BTreeSet::new(),
+            tables: BTreeMap::new(),
         };
         for (_, operation) in emitter.operations.clone() {
             let streams = emitter.has_event_stream(operation)?;
@@ -66,6 +69,7 @@ impl<'a> Emitter<'a> {
             }
         }
         emitter.boxed = emitter.recursive_members()?;
+        emitter.name_tables()?;
         emitter.check_names()?;
         Ok(emitter)
     }
@@ -134,15 +138,36 @@ impl<'a> Emitter<'a> {
         Ok(names)
     }
 
+    /// Names the tables. AWS has names that differ in their capitals alone (`RoleArn`, `RoleARN`);
+    /// the second gets a number.
+    fn name_tables(&mut self) -> anyhow::Result<()> {
+        let mut taken = BTreeSet::new();
+        for name in self.values.union(&self.errors).copied().collect::<Vec<_>>() {
+            let shape = self.shape(name)?;
+            if !matches!(shape.kind.as_str(), "structure" | "list" | "map") && !self.has_table(shape) {
+                continue;
+            }
+            let plain = constant(name);
+            let mut unique = plain.clone();
+            let mut number = 2;
+            while !taken.insert(unique.clone()) {
+                unique = format!("{plain}_{number}");
+                number += 1;
+            }
+            self.tables.insert(name, unique);
+        }
+        Ok(())
+    }
+
+    /// The name of a shape's table; of no use for a shape that has none.
+    fn constant(&self, name: &str) -> String {
+        self.tables.get(name).cloned().unwrap_or_default()
+    }
+
     fn check_names(&self) -> anyhow::Result<()> {
-        let (mut types, mut constants) = (BTreeMap::new(), BTreeMap::new());
+        let mut types = BTreeMap::new();
         for name in self.values.union(&self.errors) {
             let shape = self.shape(name)?;
-            let has_table =
-                matches!(shape.kind.as_str(), "structure" | "list" | "map") || self.has_table(shape);
-            if has_table && let Some(other) = constants.insert(constant(name), *name) {
-                bail!("{name} and {other} would have the same constant");
-            }
             if (is_structure(shape) || is_enum(shape))
                 && let Some(other) = types.insert(type_name(name), *name)
             {
@@ -182,25 +207,28 @@ impl<'a> Emitter<'a> {
                 enumeration(&mut body, name, shape)?;
             }
         }
+        let has_field = |kind: &str| {
+            [format!(": {kind},"), format!("<{kind}>"), format!(" {kind}>")]
+                .iter()
+                .any(|field| body.contains(field))
+        };
+        let uses_value = body.contains(".view()") || body.contains("impl Value");
         for (import, used) in [
-            ("use std::collections::BTreeMap;\n\n", "BTreeMap<"),
-            ("use wharf_core::Timestamp;\n", "Timestamp"),
-            ("Document, ", "Document"),
-            ("Text, Value, ", "impl Text"),
+            ("use std::collections::BTreeMap;\n\n", body.contains("BTreeMap<")),
+            ("use wharf_core::Timestamp;\n", has_field("Timestamp")),
+            ("Document, ", has_field("Document")),
+            ("Text, ", body.contains("impl Text")),
+            ("Value, ", uses_value),
         ] {
-            if !body.contains(used) {
-                // `Value` is needed by structures too, whose accessors call its methods.
-                out = out.replace(import, if import.starts_with("Text") { "Value, " } else { "" });
+            if !used {
+                out = out.replace(import, "");
             }
-        }
-        if !body.contains(".view()") && !body.contains("impl Value") {
-            out = out.replace("Value, ", "");
         }
         Ok(out + &body)
     }
 
     fn structure(&self, out: &mut String, name: &str, shape: &ShapeModel) -> anyhow::Result<()> {
-        let (type_name, constant) = (type_name(name), constant(name));
+        let (type_name, constant) = (type_name(name), self.constant(name));
         let mut fields = BTreeSet::new();
         writeln!(out, "\n#[derive(Clone, Debug, Default, PartialEq)]\npub struct {type_name} {{")?;
         for (member, reference) in &shape.members {
@@ -274,7 +302,7 @@ impl<'a> Emitter<'a> {
         }
         for name in self.error_names() {
             let (code, status, receiver) = self.error_facts(name)?;
-            let constant = constant(name);
+            let constant = self.constant(name);
             writeln!(
                 body,
                 "pub(crate) static ERROR_{constant}: ErrorShape = ErrorShape {{ code: {code:?}, status: {status}, \
@@ -309,7 +337,7 @@ impl<'a> Emitter<'a> {
 
     fn table(&self, out: &mut String, name: &str) -> anyhow::Result<()> {
         let shape = self.shape(name)?;
-        let constant = constant(name);
+        let constant = self.constant(name);
         let of = |reference: &Option<Reference>| -> anyhow::Result<String> {
             self.shape_expression(reference.as_ref().context("a list or map without items")?)
         };
@@ -395,7 +423,7 @@ impl<'a> Emitter<'a> {
 
     fn shape_expression(&self, reference: &Reference) -> anyhow::Result<String> {
         let shape = self.shape(&reference.shape)?;
-        let constant = constant(&reference.shape);
+        let constant = self.constant(&reference.shape);
         let scalar = |kind: &str, plain: &str| {
             if self.has_table(shape) {
                 format!("Shape::{kind}(&{constant})")
@@ -571,7 +599,7 @@ impl<'a> Emitter<'a> {
         input: &str,
         output: &str,
     ) -> anyhow::Result<()> {
-        let table = |reference: &Reference| format!("&shapes::{}", constant(&reference.shape));
+        let table = |reference: &Reference| format!("&shapes::{}", self.constant(&reference.shape));
         let action = self
             .settings
             .actions
@@ -581,7 +609,7 @@ impl<'a> Emitter<'a> {
         let errors: Vec<String> = operation
             .errors
             .iter()
-            .map(|error| format!("&shapes::ERROR_{}", constant(&error.shape)))
+            .map(|error| format!("&shapes::ERROR_{}", self.constant(&error.shape)))
             .collect();
         writeln!(
             out,
@@ -651,7 +679,9 @@ fn references(shape: &ShapeModel) -> impl Iterator<Item = &Reference> {
 fn length(bound: Option<f64>) -> anyhow::Result<String> {
     Ok(match bound {
         None => "None".to_owned(),
-        Some(bound) if bound >= 0.0 && bound.fract() == 0.0 => format!("Some({bound})"),
+        // Some models say -1 where there is no bound.
+        Some(bound) if bound < 0.0 => "None".to_owned(),
+        Some(bound) if bound.fract() == 0.0 => format!("Some({bound})"),
         Some(bound) => bail!("{bound} is no length"),
     })
 }
