@@ -119,11 +119,14 @@ impl NetlinkPlane {
         let directory = config.run_dir.join("netns");
         std::fs::create_dir_all(&directory).map_err(failure)?;
         let names = Arc::new(Names::new(config.instance, rng.next_u64()));
-        let maker = Maker::start(directory.clone(), Arc::clone(&names), config.pool).map_err(failure)?;
+        let machine_netns = netns::current().map_err(failure)?;
+        let home = machine_netns.try_clone().map_err(failure)?;
+        let maker =
+            Maker::start(directory.clone(), Arc::clone(&names), config.pool, home).map_err(failure)?;
         Ok(Self(Arc::new(Inner {
             names,
             directory,
-            machine_netns: netns::current().map_err(failure)?,
+            machine_netns,
             machine: Mutex::new(NetlinkSocket::route().map_err(refusal)?),
             netfilter: Mutex::new(NetlinkSocket::netfilter().map_err(|_| NetworkError::NoNftables)?),
             prepared: Mutex::new(false),
@@ -295,7 +298,7 @@ impl Inner {
                 Ok(slot)
             }
             None => {
-                let slot = self.maker.make(vpc);
+                let slot = self.maker.make(vpc, bridge);
                 self.maker.refill(vpc);
                 slot
             }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Weak};
 
 use rustix::io::Errno;
@@ -83,7 +83,8 @@ impl Pool {
 }
 
 enum Job {
-    Make(Arc<Vpc>, SyncSender<io::Result<Slot>>),
+    /// A slot for this bridge.
+    Make(Arc<Vpc>, u32, SyncSender<io::Result<Slot>>),
     Refill(Weak<Vpc>),
     Recycle(Weak<Vpc>, Slot),
     Barrier(SyncSender<()>),
@@ -95,18 +96,25 @@ pub struct Maker {
 }
 
 impl Maker {
-    pub fn start(directory: PathBuf, names: Arc<Names>, size: PoolSize) -> io::Result<Self> {
+    /// `machine` is the namespace that the thread stays in when it does nothing.
+    pub fn start(
+        directory: PathBuf,
+        names: Arc<Names>,
+        size: PoolSize,
+        machine: OwnedFd,
+    ) -> io::Result<Self> {
         let (jobs, received) = std::sync::mpsc::channel();
-        std::thread::Builder::new().name("wharf-netns-pool".to_owned()).spawn(move || {
-            run(&received, &directory, &names, size);
-        })?;
+        let workshop = Workshop { directory, names, size, machine };
+        std::thread::Builder::new()
+            .name("wharf-netns-pool".to_owned())
+            .spawn(move || workshop.run(&received))?;
         Ok(Self { jobs })
     }
 
     /// One slot, now.
-    pub fn make(&self, vpc: &Arc<Vpc>) -> io::Result<Slot> {
+    pub fn make(&self, vpc: &Arc<Vpc>, bridge: u32) -> io::Result<Slot> {
         let (sender, receiver) = sync_channel(1);
-        self.send(Job::Make(Arc::clone(vpc), sender));
+        self.send(Job::Make(Arc::clone(vpc), bridge, sender));
         receiver.recv().unwrap_or_else(|_| Err(io::Error::other("the maker of namespaces has ended")))
     }
 
@@ -120,7 +128,7 @@ impl Maker {
         self.send(Job::Recycle(Arc::downgrade(vpc), slot));
     }
 
-    /// Returns once everything asked for before is done.
+    /// Returns once everything asked for before is done, or given up: pools are not filled further.
     pub fn settle(&self) {
         let (sender, receiver) = sync_channel(1);
         self.send(Job::Barrier(sender));
@@ -133,37 +141,105 @@ impl Maker {
     }
 }
 
-fn run(jobs: &Receiver<Job>, directory: &Path, names: &Names, size: PoolSize) {
-    while let Ok(job) = jobs.recv() {
-        match job {
-            Job::Make(vpc, reply) => {
-                let _ = reply.send(make(&vpc, directory, names));
-            }
-            Job::Refill(vpc) => {
-                let Some(vpc) = vpc.upgrade() else { continue };
-                let missing = size.ready.saturating_sub(vpc.pool.lock().unbound());
-                for _ in 0..missing {
-                    match make(&vpc, directory, names) {
-                        Ok(slot) => vpc.pool.lock().put(slot),
-                        Err(error) => {
-                            tracing::warn!(vpc = vpc.spec.id, %error, "cannot make a network namespace ahead");
-                            break;
-                        }
+/// What the thread works with.
+struct Workshop {
+    directory: PathBuf,
+    names: Arc<Names>,
+    size: PoolSize,
+    machine: OwnedFd,
+}
+
+impl Workshop {
+    fn run(&self, jobs: &Receiver<Job>) {
+        // Pools to be filled: work for when nobody waits, one slot at a time.
+        let mut refills: VecDeque<Weak<Vpc>> = VecDeque::new();
+        loop {
+            let job = if refills.is_empty() {
+                jobs.recv().map_err(|_| TryRecvError::Disconnected)
+            } else {
+                jobs.try_recv()
+            };
+            match job {
+                Ok(Job::Make(vpc, bridge, reply)) => {
+                    // One may have come back since it was asked for.
+                    let pooled = vpc.pool.lock().take(bridge);
+                    let slot = pooled.map_or_else(|| self.make(&vpc), Ok);
+                    let _ = reply.send(slot);
+                }
+                Ok(Job::Refill(vpc)) => {
+                    if !refills.iter().any(|known| known.ptr_eq(&vpc)) {
+                        refills.push_back(vpc);
                     }
                 }
-            }
-            Job::Recycle(vpc, slot) => {
-                let vpc = vpc.upgrade();
-                let room = vpc.as_ref().filter(|vpc| vpc.pool.lock().len() < size.kept_max);
-                match room {
-                    Some(vpc) if is_clean(directory, &slot) => vpc.pool.lock().put(slot),
-                    _ => discard(directory, slot),
+                Ok(Job::Recycle(vpc, slot)) => self.recycle(&vpc, slot),
+                Ok(Job::Barrier(reply)) => {
+                    refills.clear();
+                    let _ = reply.send(());
                 }
-            }
-            Job::Barrier(reply) => {
-                let _ = reply.send(());
+                Err(TryRecvError::Empty) => {
+                    if let Some(vpc) = refills.pop_front()
+                        && self.refill_one(&vpc)
+                    {
+                        refills.push_back(vpc);
+                    }
+                }
+                Err(TryRecvError::Disconnected) => break,
             }
         }
+    }
+
+    /// Whether there may be more to do.
+    fn refill_one(&self, vpc: &Weak<Vpc>) -> bool {
+        let Some(vpc) = vpc.upgrade() else { return false };
+        if vpc.pool.lock().unbound() >= self.size.ready {
+            return false;
+        }
+        match self.make(&vpc) {
+            Ok(slot) => {
+                vpc.pool.lock().put(slot);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(vpc = vpc.spec.id, %error, "cannot make a network namespace ahead");
+                false
+            }
+        }
+    }
+
+    /// Runs on the maker's own thread, which goes home afterwards: a thread for each would cost two
+    /// more switches.
+    fn make(&self, vpc: &Vpc) -> io::Result<Slot> {
+        let name = self.names.slot();
+        let path = self.directory.join(&name);
+        let inside = netns::create_and_enter(&path).and_then(|()| prepare());
+        netns::enter(&self.machine)?;
+        let made = inside.and_then(|(netns, socket)| {
+            let (eth, port) = join(vpc, &name, &netns, &socket).map_err(io::Error::other)?;
+            Ok(Slot { name, socket, eth, port, bridge: None })
+        });
+        if made.is_err() {
+            netns::release(&path)?;
+        }
+        made
+    }
+
+    fn recycle(&self, vpc: &Weak<Vpc>, slot: Slot) {
+        let vpc = vpc.upgrade();
+        let room = vpc.as_ref().filter(|vpc| vpc.pool.lock().len() < self.size.kept_max);
+        match room {
+            Some(vpc) if self.is_clean(&slot) => vpc.pool.lock().put(slot),
+            _ => discard(&self.directory, slot),
+        }
+    }
+
+    fn is_clean(&self, slot: &Slot) -> bool {
+        let look = || -> io::Result<bool> {
+            netns::enter(std::fs::File::open(self.directory.join(&slot.name))?)?;
+            Ok(netns::is_quiet())
+        };
+        let clean = look().unwrap_or(false);
+        // Staying would keep the namespace alive.
+        clean & netns::enter(&self.machine).is_ok()
     }
 }
 
@@ -173,34 +249,6 @@ pub fn discard(directory: &Path, slot: Slot) {
     drop(slot);
     if let Err(error) = netns::release(&path) {
         tracing::warn!(path = %path.display(), %error, "cannot release a network namespace");
-    }
-}
-
-fn is_clean(directory: &Path, slot: &Slot) -> bool {
-    let path = directory.join(&slot.name);
-    let check = || {
-        netns::enter(std::fs::File::open(&path)?)?;
-        Ok(netns::is_quiet())
-    };
-    netns::on_own_thread(check).unwrap_or(false)
-}
-
-fn make(vpc: &Vpc, directory: &Path, names: &Names) -> io::Result<Slot> {
-    let name = names.slot();
-    let path = directory.join(&name);
-    let (netns, socket) = netns::on_own_thread(|| {
-        netns::create_and_enter(&path)?;
-        prepare().inspect_err(|_| {
-            let _ = netns::release(&path);
-        })
-    })?;
-    match join(vpc, &name, &netns, &socket) {
-        Ok((eth, port)) => Ok(Slot { name, socket, eth, port, bridge: None }),
-        Err(refusal) => {
-            drop((netns, socket));
-            netns::release(&path)?;
-            Err(io::Error::other(refusal))
-        }
     }
 }
 
@@ -220,7 +268,7 @@ fn prepare() -> io::Result<(OwnedFd, NetlinkSocket)> {
 
 fn join(vpc: &Vpc, name: &str, netns: &OwnedFd, socket: &NetlinkSocket) -> Result<(u32, u32), Refusal> {
     let port = {
-        let inside = vpc.socket.lock();
+        let inside = vpc.maker_socket.lock();
         let mut batch = Batch::new();
         route::add_veth(&mut batch, name, ETH, netns.as_fd());
         inside.execute(&batch)?;
@@ -238,7 +286,7 @@ fn join(vpc: &Vpc, name: &str, netns: &OwnedFd, socket: &NetlinkSocket) -> Resul
     socket.execute(&batch)?;
     let mut batch = Batch::new();
     route::settle(&mut batch, port);
-    vpc.socket.lock().execute(&batch)?;
+    vpc.maker_socket.lock().execute(&batch)?;
     Ok((eth, port))
 }
 

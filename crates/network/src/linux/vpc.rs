@@ -34,6 +34,8 @@ pub struct Vpc {
     pub netns: OwnedFd,
     /// A socket inside the namespace.
     pub socket: Mutex<NetlinkSocket>,
+    /// Another one, for the maker of namespaces: what it does takes long, and nobody shall wait.
+    pub maker_socket: Mutex<NetlinkSocket>,
     pub transit: Transit,
     bridges: Mutex<HashMap<String, u32>>,
     pub pool: Mutex<Pool>,
@@ -53,6 +55,7 @@ pub struct Transit {
 struct Inside {
     netns: OwnedFd,
     socket: NetlinkSocket,
+    maker_socket: NetlinkSocket,
     links: Vec<Link>,
 }
 
@@ -86,6 +89,7 @@ impl Vpc {
             spec: spec.clone(),
             netns: inside.netns,
             socket: Mutex::new(inside.socket),
+            maker_socket: Mutex::new(inside.maker_socket),
             transit,
             bridges: Mutex::new(bridges),
             pool: Mutex::new(Pool::default()),
@@ -155,7 +159,8 @@ fn enter(path: &PathBuf) -> io::Result<Inside> {
         let netfilter = NetlinkSocket::netfilter().map_err(io::Error::other)?;
         nftables::replace(&netfilter, &rules()).map_err(io::Error::other)?;
         let links = route::links(&socket).map_err(io::Error::other)?;
-        Ok(Inside { netns: netns::current()?, socket, links })
+        let maker_socket = NetlinkSocket::route().map_err(io::Error::other)?;
+        Ok(Inside { netns: netns::current()?, socket, maker_socket, links })
     };
     let inside = prepare();
     if inside.is_err() && !kept {
