@@ -166,9 +166,22 @@ impl Client {
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
-        let mut connection = self.connect().await?;
         let http = |source| ClientError::Http { authority: self.authority.clone(), source };
-        let response = connection.send_request(request).await.map_err(http)?;
+        let (mut connection, kept) = match self.connection.take() {
+            Some(kept) => (kept, true),
+            None => (self.connect().await?, false),
+        };
+        let response = match connection.try_send_request(request).await {
+            Ok(response) => response,
+            Err(mut error) => match error.take_message() {
+                // The server has closed a connection that was idle: nothing of the request was sent.
+                Some(request) if kept => {
+                    connection = self.connect().await?;
+                    connection.send_request(request).await.map_err(http)?
+                }
+                _ => return Err(http(error.into_error())),
+            },
+        };
         let (head, body) = response.into_parts();
         let body = Limited::new(body, CLIENT_RESPONSE_BYTES_MAX)
             .collect()
@@ -180,12 +193,7 @@ impl Client {
         Ok(ClientResponse { status: head.status.as_u16(), headers: head.headers, body })
     }
 
-    async fn connect(&mut self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
-        if let Some(mut kept) = self.connection.take()
-            && kept.ready().await.is_ok()
-        {
-            return Ok(kept);
-        }
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
         let stream = TcpStream::connect(&self.authority)
             .await
             .map_err(|source| ClientError::Connect { authority: self.authority.clone(), source })?;

@@ -84,6 +84,7 @@ pub struct Pipeline {
     rng: Arc<dyn Rng>,
     observers: Vec<Arc<dyn CallObserver>>,
     in_flight: Semaphore,
+    in_flight_max: usize,
 }
 
 /// What is known of a call so far, for the record and for the form of an error.
@@ -119,6 +120,7 @@ impl Pipeline {
             rng: parts.rng,
             observers: parts.observers,
             in_flight: Semaphore::new(in_flight_max),
+            in_flight_max,
         })
     }
 
@@ -146,6 +148,14 @@ impl Pipeline {
                 .unwrap_or_else(|panic| Err(ApiError::internal(Panicked(panic_message(&*panic)))));
             pipeline.end(&call, result, started)
         })))
+    }
+
+    /// Resolves when no call is running any more, those included whose callers have gone. No call
+    /// begins while this waits: it is for the end of the process.
+    pub async fn idle(&self) {
+        let all = u32::try_from(self.in_flight_max).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        let _ = self.in_flight.acquire_many(all).await;
     }
 
     /// Answers a request that could not be read: in the protocol of the service that it is

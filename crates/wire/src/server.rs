@@ -162,14 +162,18 @@ impl Server {
         Ok(self.accept(TcpListener::from_std(listener)?, exposure))
     }
 
-    /// Stops to accept, lets the requests under way finish until `deadline` has passed, and returns
-    /// how many connections were cut off.
+    /// Stops to accept and lets what is under way finish, calls whose callers have gone included,
+    /// until `deadline` has passed. Returns how many connections were cut off.
     pub async fn shutdown(&self, deadline: Duration) -> usize {
         self.shared.stop.send_replace(true);
         let all = u32::try_from(self.shared.limits.connections_max).unwrap_or(u32::MAX);
-        let drained = tokio::time::timeout(deadline, self.shared.connections.acquire_many(all)).await;
-        match drained {
-            Ok(_) => 0,
+        let drained = tokio::time::timeout(deadline, async {
+            let connections = self.shared.connections.acquire_many(all).await;
+            self.shared.pipeline.idle().await;
+            drop(connections);
+        });
+        match drained.await {
+            Ok(()) => 0,
             Err(_) => self.shared.limits.connections_max - self.shared.connections.available_permits(),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request};
 use support::{client, eventually, read_all, small_limits, start, start_with, status};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use wharf_core::{Clock, SystemClock};
 use wharf_wire::{ClientError, Exposure, ServerLimits};
@@ -239,6 +239,53 @@ async fn shutdown_finishes_what_is_under_way_and_cuts_what_does_not_end() {
     running.gate.add_permits(1);
     assert_eq!(running.server.shutdown(Duration::from_secs(20)).await, 0);
     call.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_a_call_whose_caller_is_gone() {
+    let running = start(ServerLimits::default()).await;
+    tokio::select! {
+        ended = running.call("Wait") => panic!("{ended:?}"),
+        begun = running.begun.acquire() => begun.unwrap().forget(),
+    }
+    let stopping = running.server.shutdown(Duration::from_secs(20));
+    tokio::pin!(stopping);
+    // The call goes on only because the gate is opened while the server waits for it.
+    assert!(tokio::time::timeout(Duration::from_millis(200), &mut stopping).await.is_err());
+    assert!(running.calls.all().is_empty());
+    running.gate.add_permits(1);
+    assert_eq!(stopping.await, 0);
+    eventually("the call is recorded", || running.calls.all() == ["fake:Wait 200 - test"]).await;
+}
+
+#[tokio::test]
+async fn the_client_survives_that_an_idle_connection_is_closed() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Each connection is good for one answer, and says nothing of it.
+    let closed = Arc::new(tokio::sync::Semaphore::new(0));
+    let closes = Arc::clone(&closed);
+    let server = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buffer = [0; 4096];
+            assert!(stream.read(&mut buffer).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
+            drop(stream);
+            closes.add_permits(1);
+        }
+    });
+    let mut client = client(address, support::KEY, support::SECRET);
+    for _ in 0..20 {
+        let answer = client.call_json("fake", "Fake_2026.Echo", "1.1", "{}", SystemClock.now()).await;
+        assert_eq!(answer.unwrap(), "{}");
+        closed.acquire().await.unwrap().forget();
+        // The end of the connection is in the client's socket; its task has to be given a turn.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+    server.abort();
 }
 
 fn reset_route() -> wharf_wire::InternalHandler {
