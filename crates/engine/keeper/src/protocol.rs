@@ -65,6 +65,8 @@ pub enum Told {
     Event(Event),
     /// Events were dropped because the client did not read: it must list again.
     Lagged,
+    /// The keeper has shut down, at some client's request, and ends now.
+    ShutDown,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

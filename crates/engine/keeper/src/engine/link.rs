@@ -204,8 +204,9 @@ async fn session(
                             }
                         }
                         Told::Reply { number, result } => {
-                            is_shut_down |= pending.answer(number, result, shared);
+                            pending.answer(number, result, shared);
                         }
+                        Told::ShutDown => is_shut_down = true,
                     }
                 }
             }
@@ -239,13 +240,8 @@ impl Pending {
     }
 
     /// Passes an answer on. Returns whether it says that the keeper has shut down.
-    fn answer(
-        &mut self,
-        number: RequestNumber,
-        result: Result<Answer, EngineError>,
-        shared: &Shared,
-    ) -> bool {
-        let Some(Command { request, reply }) = self.calls.remove(&number) else { return false };
+    fn answer(&mut self, number: RequestNumber, result: Result<Answer, EngineError>, shared: &Shared) {
+        let Some(Command { request, reply }) = self.calls.remove(&number) else { return };
         match (&request, &result) {
             (Request::StartContainer { .. }, Ok(Answer::Container(status))) => {
                 shared.learn(&status.id, &status.sandbox, Known::of(&status.state));
@@ -253,10 +249,8 @@ impl Pending {
             (Request::RemoveSandbox(sandbox), Ok(_)) => shared.forget(sandbox),
             _ => {}
         }
-        let is_shut_down = matches!(request, Request::Shutdown) && result.is_ok();
         // The caller may have gone away.
         let _ = reply.send(result);
-        is_shut_down
     }
 }
 

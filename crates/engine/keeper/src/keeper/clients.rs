@@ -128,6 +128,18 @@ impl Clients {
         self.flush(to.client);
     }
 
+    /// The last word to every client.
+    pub fn tell_shut_down(&mut self) {
+        let ids: Vec<ClientId> = self.clients.keys().copied().collect();
+        for id in ids {
+            if let Some(client) = self.clients.get_mut(&id) {
+                // Small, so it fits.
+                let _ = encode(&Told::ShutDown, &mut client.outbox);
+            }
+            self.flush(id);
+        }
+    }
+
     /// A client with calls in its inbox for which there is room again.
     pub fn with_room_again(&self) -> Option<ClientId> {
         self.clients.iter().find(|(_, client)| client.full && client.calls < CALLS_MAX).map(|(id, _)| *id)

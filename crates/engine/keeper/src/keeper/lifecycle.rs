@@ -554,6 +554,7 @@ impl Keeper {
         for caller in self.shutdown.take().unwrap_or_default() {
             self.clients.reply(caller, result.clone().map(|()| Answer::Done));
         }
+        self.clients.tell_shut_down();
     }
 
     /// What the state file must say.
