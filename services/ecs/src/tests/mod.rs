@@ -1,0 +1,7 @@
+//! The service against the fake engine: what a caller sees, and what outlives the control plane.
+
+mod clusters;
+mod definitions;
+mod lifecycle;
+mod listing;
+mod survival;
