@@ -159,8 +159,9 @@ impl Pipeline {
     }
 
     /// Answers a request that could not be read: in the protocol of the service that it is
-    /// probably for, with a request id, recorded like any other.
-    pub fn refuse(&self, head: &request::Parts, error: ApiError, source_ip: IpAddr) -> Response<Body> {
+    /// probably for, with a request id, recorded like any other. The code of `error` is that of the
+    /// Query protocols, without `Exception`.
+    pub fn refuse(&self, head: &request::Parts, mut error: ApiError, source_ip: IpAddr) -> Response<Body> {
         let (mut call, started) = self.begin(source_ip);
         let parts = signed_parts(head, b"");
         let claim = Claim::read(&parts).ok().flatten();
@@ -170,6 +171,10 @@ impl Pipeline {
                 call.protocol = self.models[index].protocol;
             }
             Err(_) => call.protocol = route::likely_protocol(&parts, claim.as_ref()),
+        }
+        // The codes of AWS JSON end so; those of Query do not.
+        if matches!(call.protocol, Protocol::AwsJson1_0 | Protocol::AwsJson1_1) {
+            error.code = format!("{}Exception", error.code).into();
         }
         self.end(&call, Err(error), started)
     }

@@ -94,7 +94,7 @@ async fn an_error_before_the_body_is_read_is_in_the_protocol_of_the_service() {
         running.say(format!("{HEAD}Content-Length: 20000\r\nExpect: 100-continue\r\n\r\n").as_bytes()).await;
     assert!(json.starts_with("HTTP/1.1 413 "), "{json}");
     assert!(!json.contains("100 Continue"), "{json}");
-    assert!(json.contains("\"__type\"") && json.contains("RequestEntityTooLarge"), "{json}");
+    assert!(json.contains("\"__type\"") && json.contains("RequestEntityTooLargeException"), "{json}");
     assert!(json.to_ascii_lowercase().contains("x-amzn-requestid: "), "{json}");
     let xml = running
         .say(

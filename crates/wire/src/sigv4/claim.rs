@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
+use wharf_core::limits::REQUEST_HEADERS_MAX;
 
 use super::date::SignatureDate;
 use super::error::SignatureError;
@@ -222,6 +223,9 @@ impl<'a> Claim<'a> {
                  keyid/date/region/service/term, got '{}'.",
                 echo(&credential)
             )));
+        }
+        if signed_headers.split(';').count() > REQUEST_HEADERS_MAX {
+            return Err(incomplete(format!("SignedHeaders names more than {REQUEST_HEADERS_MAX} headers.")));
         }
         Ok(Self { form, credential, signed_headers, signature, date, session_token, ends })
     }

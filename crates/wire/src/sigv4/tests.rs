@@ -351,6 +351,16 @@ fn what_decides_the_meaning_of_a_request_must_be_signed() {
 }
 
 #[test]
+fn a_list_of_signed_headers_is_bounded() {
+    let list = ["host"; 101].join(";");
+    let authorization = authorization("iam", &list, &"0".repeat(64));
+    let headers = [("host", "h"), ("x-amz-date", "20150830T123600Z"), ("authorization", &*authorization)];
+    let request = TestRequest::new("GET", "/", "", &headers, b"");
+    let refused = request.verify(OneKey::long_term(), "iam", EXAMPLE_TIME).unwrap_err();
+    assert_eq!(refused.to_string(), "SignedHeaders names more than 100 headers.");
+}
+
+#[test]
 fn a_temporary_key_needs_its_own_token_and_ends() {
     let (now, cases) = botocore_vectors();
     let (_, service, token, request) =
