@@ -208,6 +208,7 @@ fn child(config: crate::HostConfig, socket: OwnedFd, parent: Pid) {
 /// Serves requests until the peer closes, then ends the process. The process must have one thread.
 pub fn run(host: &Host, socket: &OwnedFd) -> ! {
     let _ = rustix::thread::set_name(c"wharf-spawner");
+    sys::keep_memory();
     let prepared = rustix::io::ioctl_fionbio(socket, false)
         .map_err(io::Error::from)
         .and_then(|()| enlarge(socket))

@@ -245,6 +245,20 @@ pub fn execute(program: &CString, arguments: &[CString], environment: &[CString]
     io::Error::last_os_error()
 }
 
+/// Lets the allocator keep what it has: giving memory back after each request and faulting it in
+/// again at the next costs a small process more than the memory.
+pub fn keep_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        const KEEP_BYTES: libc::c_int = 4 << 20;
+        // SAFETY: mallopt takes plain integers; no other thread runs.
+        unsafe {
+            libc::mallopt(libc::M_TRIM_THRESHOLD, KEEP_BYTES);
+            libc::mallopt(libc::M_MMAP_THRESHOLD, KEEP_BYTES);
+        }
+    }
+}
+
 /// Brings up `lo` of the network namespace that we are in.
 pub fn bring_loopback_up() -> io::Result<()> {
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;

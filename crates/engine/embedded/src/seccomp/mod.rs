@@ -6,7 +6,7 @@
 
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use seccompiler::{
@@ -14,7 +14,7 @@ use seccompiler::{
     TargetArch, sock_filter,
 };
 
-use crate::capability::{Capability, CapabilitySet};
+use crate::capability::CapabilitySet;
 
 const ADDRESS_FAMILY_VSOCK: u64 = 40;
 
@@ -44,12 +44,19 @@ impl Filters {
     }
 }
 
+/// The whole program: architecture, calls that do not exist, calls that are allowed with any
+/// arguments, and the compiler's own for those whose arguments decide.
+///
+/// The allow-list is written as ranges of numbers, for size: a rule for each call makes 1,500
+/// instructions, which the kernel translates and walks through for each start of a container.
 fn compile(capabilities: CapabilitySet) -> Result<BpfProgram, String> {
-    let rules = rules(capabilities).map_err(|error| error.to_string())?;
-    let newest = rules.keys().next_back().copied().unwrap_or_default().max(libc::SYS_clone3);
+    let allowed = allowed(capabilities);
+    let conditional = conditional(&allowed).map_err(|error| error.to_string())?;
+    let newest =
+        allowed.iter().chain(conditional.keys()).copied().max().unwrap_or_default().max(libc::SYS_clone3);
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
     let filter = SeccompFilter::new(
-        rules,
+        conditional,
         SeccompAction::Errno(libc::EPERM.unsigned_abs()),
         SeccompAction::Allow,
         arch,
@@ -57,77 +64,101 @@ fn compile(capabilities: CapabilitySet) -> Result<BpfProgram, String> {
     .map_err(|error| error.to_string())?;
     let body: BpfProgram = filter.try_into().map_err(|error: seccompiler::BackendError| error.to_string())?;
 
-    let mut program = prologue(newest, capabilities);
+    let mut program = prologue(newest, &allowed, arch);
     program.extend(body);
     Ok(program)
 }
 
-/// What comes before the allow-list: the calls that are answered with `ENOSYS`.
-fn prologue(newest: i64, capabilities: CapabilitySet) -> BpfProgram {
+/// What comes before the compiled rules.
+fn prologue(newest: i64, allowed: &BTreeSet<i64>, arch: TargetArch) -> BpfProgram {
     const LOAD_WORD: u16 = 0x20;
     const JUMP_EQUAL: u16 = 0x15;
     const JUMP_GREATER: u16 = 0x25;
+    const JUMP_GREATER_OR_EQUAL: u16 = 0x35;
     const RETURN: u16 = 0x06;
+    // Where `struct seccomp_data` has the call's number and the architecture.
+    const NUMBER: u32 = 0;
+    const ARCHITECTURE: u32 = 4;
+    const KILL_PROCESS: u32 = 0x8000_0000;
+    const ALLOW: u32 = 0x7fff_0000;
     const RETURN_ERRNO: u32 = 0x0005_0000;
+    let architecture = match arch {
+        TargetArch::x86_64 => 0xc000_003e,
+        TargetArch::aarch64 => 0xc000_00b7,
+        TargetArch::riscv64 => 0xc000_00f3,
+    };
     let instruction = |code, jt, jf, k| sock_filter { code, jt, jf, k };
     let number = |call: i64| u32::try_from(call).unwrap_or(u32::MAX);
-
     let no_such_call = RETURN_ERRNO | libc::ENOSYS.unsigned_abs();
+
     let mut program = vec![
-        // The number stands first in `struct seccomp_data`.
-        instruction(LOAD_WORD, 0, 0, 0),
+        // First of all: another architecture has other numbers.
+        instruction(LOAD_WORD, 0, 0, ARCHITECTURE),
+        instruction(JUMP_EQUAL, 1, 0, architecture),
+        instruction(RETURN, 0, 0, KILL_PROCESS),
+        instruction(LOAD_WORD, 0, 0, NUMBER),
         instruction(JUMP_GREATER, 0, 1, number(newest)),
         instruction(RETURN, 0, 0, no_such_call),
     ];
-    if !capabilities.has(Capability::SYS_ADMIN) {
+    if !allowed.contains(&libc::SYS_clone3) {
         program.push(instruction(JUMP_EQUAL, 0, 1, number(libc::SYS_clone3)));
         program.push(instruction(RETURN, 0, 0, no_such_call));
+    }
+    for (first, last) in ranges(allowed) {
+        program.push(instruction(JUMP_GREATER, 2, 0, number(last)));
+        program.push(instruction(JUMP_GREATER_OR_EQUAL, 0, 1, number(first)));
+        program.push(instruction(RETURN, 0, 0, ALLOW));
     }
     program
 }
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
-
-/// The allow-list; a call with no rules is allowed with any arguments.
-fn rules(capabilities: CapabilitySet) -> Result<Rules, seccompiler::BackendError> {
-    let mut rules = Rules::new();
-
-    for group in table::ALWAYS.iter().chain([&table::ARCHITECTURE]) {
-        rules.extend(group.calls.iter().map(|&call| (call, Vec::new())));
-    }
-    let socket = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, ADDRESS_FAMILY_VSOCK)?;
-    rules.insert(libc::SYS_socket, vec![SeccompRule::new(vec![socket])?]);
-    let personalities = table::PERSONALITIES
-        .iter()
-        .map(|&value| {
-            SeccompRule::new(vec![SeccompCondition::new(
-                0,
-                SeccompCmpArgLen::Dword,
-                SeccompCmpOp::Eq,
-                value,
-            )?])
-        })
-        .collect::<Result<_, _>>()?;
-    rules.insert(libc::SYS_personality, personalities);
-    let no_namespaces = SeccompCondition::new(
-        0,
-        SeccompCmpArgLen::Qword,
-        SeccompCmpOp::MaskedEq(table::CLONE_NAMESPACES),
-        0,
-    )?;
-    rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![no_namespaces])?]);
-
-    for (capability, calls) in table::BY_CAPABILITY {
-        if capabilities.has(*capability) {
-            rules.extend(calls.iter().map(|&call| (call, Vec::new())));
+/// The runs of neighbouring numbers, in order, both ends included.
+fn ranges(calls: &BTreeSet<i64>) -> Vec<(i64, i64)> {
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    for &call in calls {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == call => *last = call,
+            _ => ranges.push((call, call)),
         }
     }
+    ranges
+}
+
+/// The calls that are allowed with any arguments.
+fn allowed(capabilities: CapabilitySet) -> BTreeSet<i64> {
+    let always = table::ALWAYS.iter().chain([&table::ARCHITECTURE]).flat_map(|group| group.calls);
+    let by_capability = table::BY_CAPABILITY
+        .iter()
+        .filter(|(capability, _)| capabilities.has(*capability))
+        .flat_map(|(_, calls)| *calls);
+    always.chain(by_capability).copied().collect()
+}
+
+/// The calls whose arguments decide, where they are not allowed with any.
+fn conditional(
+    allowed: &BTreeSet<i64>,
+) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+    let rule =
+        |length, operator, value| SeccompRule::new(vec![SeccompCondition::new(0, length, operator, value)?]);
+    let socket = rule(SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, ADDRESS_FAMILY_VSOCK)?;
+    let personalities = table::PERSONALITIES
+        .iter()
+        .map(|&value| rule(SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value))
+        .collect::<Result<Vec<_>, _>>()?;
+    let no_namespaces = rule(SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(table::CLONE_NAMESPACES), 0)?;
+    let mut rules = BTreeMap::from([
+        (libc::SYS_socket, vec![socket]),
+        (libc::SYS_personality, personalities),
+        (libc::SYS_clone, vec![no_namespaces]),
+    ]);
+    rules.retain(|call, _| !allowed.contains(call));
     Ok(rules)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capability::Capability;
 
     #[derive(Debug, PartialEq)]
     enum Verdict {
@@ -138,9 +169,13 @@ mod tests {
 
     /// Runs a classic BPF program as the kernel would, for the instructions that filters use.
     fn judge(program: &BpfProgram, call: i64, args: [u64; 6]) -> Verdict {
+        let arch: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
+        judge_on(arch, program, call, args)
+    }
+
+    fn judge_on(arch: u32, program: &BpfProgram, call: i64, args: [u64; 6]) -> Verdict {
         let mut data = Vec::new();
         data.extend((call as u32).to_le_bytes());
-        let arch: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
         data.extend(arch.to_le_bytes());
         data.extend(0u64.to_le_bytes());
         args.iter().for_each(|arg| data.extend(arg.to_le_bytes()));
@@ -243,6 +278,28 @@ mod tests {
         assert_eq!(judge(&program, libc::SYS_reboot, [0; 6]), Verdict::Errno(libc::EPERM));
         let bare = compile(CapabilitySet::EMPTY).unwrap();
         assert_eq!(judge(&bare, libc::SYS_chroot, [0; 6]), Verdict::Errno(libc::EPERM));
+    }
+
+    #[test]
+    fn the_program_says_what_the_table_says_for_every_number() {
+        for set in [CapabilitySet::EMPTY, CapabilitySet::docker_default(), CapabilitySet::all()] {
+            let program = compile(set).unwrap();
+            let allowed = allowed(set);
+            assert!(program.len() < 250, "{} instructions", program.len());
+            for call in (0..600)
+                .filter(|call| ![libc::SYS_socket, libc::SYS_personality, libc::SYS_clone].contains(call))
+            {
+                let verdict = judge(&program, call, [0; 6]);
+                assert_eq!(verdict == Verdict::Allow, allowed.contains(&call), "{call}: {verdict:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_of_another_architecture_is_killed() {
+        // `read` of x86-64 has the number of `restart_syscall` on i386.
+        let program = compile(CapabilitySet::docker_default()).unwrap();
+        assert_eq!(judge_on(0x4000_0003, &program, 0, [0; 6]), Verdict::Kill);
     }
 
     #[test]
