@@ -29,7 +29,9 @@ const BALANCE: i64 = 1000;
 /// How many of its newest items and log entries a writer keeps.
 const KEPT: u64 = 5;
 /// How many kills one data directory lives through.
-const KILLS_A_DIRECTORY: u64 = 100;
+const KILLS_A_DIRECTORY: u64 = 50;
+/// How many of them fall into the time in which the directory is made.
+const KILLS_AT_ITS_BIRTH: u64 = 3;
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Writer {
@@ -259,8 +261,13 @@ fn campaign(kills: u64, seed: u64) {
         let wipes = rng.below(30) == 0;
         // A third of the kills fall into the opening or close behind it, the others among the writes:
         // so many lines are waited for before the delay begins, however slow the disk is.
-        let (lines_before, delay_us_max) =
-            if rng.below(3) == 0 { (0, 60_000) } else { (1 + rng.below(100), 5_000) };
+        let (lines_before, delay_us_max) = if kill % KILLS_A_DIRECTORY < KILLS_AT_ITS_BIRTH {
+            (0, 20_000)
+        } else if rng.below(3) == 0 {
+            (0, 60_000)
+        } else {
+            (1 + rng.below(100), 5_000)
+        };
         let delay = Duration::from_micros(rng.below(delay_us_max));
         let mut child = Command::new(std::env::current_exe().unwrap())
             .env("WHARF_KILL_VICTIM", directory.path())
