@@ -89,6 +89,8 @@ pub enum NetworkError {
     AddressInUse { address: Ipv4Addr },
     #[error("{text:?} is not the id of a network resource")]
     Id { text: String },
+    #[error("{vpc} still holds network interfaces")]
+    VpcInUse { vpc: String },
     #[error("the machine has no room for the link-local link of {vpc}")]
     TransitExhausted { vpc: String },
     #[error("the kernel has no nftables, or this process may not use them: address translation needs both")]
@@ -146,6 +148,13 @@ pub trait DataPlane: Send + Sync {
     /// Removes an interface. Its processes must be gone: the namespace may be used again within
     /// the VPC. The address is free when this returns.
     async fn detach(&self, eni_id: &str) -> Result<(), NetworkError>;
+
+    /// Removes a VPC that holds no interface; removing what is gone succeeds. A listener inside it
+    /// keeps the rest of it alive until it is closed.
+    ///
+    /// # Errors
+    /// [`NetworkError::VpcInUse`] when it holds one.
+    async fn remove_vpc(&self, vpc_id: &str) -> Result<(), NetworkError>;
 
     /// A listening socket inside the VPC, on an address of the VPC's router: [`TASK_ENDPOINT`]
     /// or another link-local one. Port 0 takes any. The listener is in non-blocking mode.

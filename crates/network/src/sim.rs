@@ -90,6 +90,15 @@ impl DataPlane for SimPlane {
         Ok(())
     }
 
+    async fn remove_vpc(&self, vpc_id: &str) -> Result<(), NetworkError> {
+        let mut state = self.0.lock();
+        if state.attached.values().any(|eni| eni.vpc.id == vpc_id) {
+            return Err(NetworkError::VpcInUse { vpc: vpc_id.to_owned() });
+        }
+        state.vpcs.remove(vpc_id);
+        Ok(())
+    }
+
     async fn listen(
         &self,
         vpc: VpcSpec,

@@ -227,6 +227,14 @@ fn a_namespace_that_is_used_again_knows_nothing_of_its_last_task() {
             assert!(inside(&witness_netns, || TcpStream::connect_timeout(&gone, SILENCE)).is_err());
         }
         assert_eq!(plane.status().interfaces, 1);
+
+        // The VPC itself goes when its last interface has gone, and can be made again.
+        let early = machine.runtime.block_on(plane.remove_vpc(&vpc.id));
+        assert!(matches!(early, Err(NetworkError::VpcInUse { .. })), "{early:?}");
+        machine.runtime.block_on(plane.detach(&witness.id)).unwrap();
+        machine.runtime.block_on(plane.remove_vpc(&vpc.id)).unwrap();
+        assert_eq!((plane.status().vpcs, run("ip -o link").contains("wh0")), (0, false));
+        machine.attach(&plane, &witness);
         machine.runtime.block_on(plane.teardown()).unwrap();
     });
 }

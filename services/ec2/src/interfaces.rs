@@ -190,7 +190,7 @@ impl Ec2Service {
             match place(&view, &record.subnet_id, &record.security_group_ids) {
                 Ok(placement) => enis.push(spec(&record, &placement)),
                 Err(error) => {
-                    tracing::error!(eni = record.id, %error, "a network interface has lost its place")
+                    tracing::error!(eni = record.id, %error, "a network interface has lost its place");
                 }
             }
         }

@@ -134,15 +134,18 @@ impl Ec2Service {
         Ok(())
     }
 
-    /// Detaches every interface and forgets what is in memory. To be called before the store is
-    /// emptied, when nothing runs in the interfaces any more.
+    /// Removes every interface and VPC from the data plane and forgets what is in memory. To be
+    /// called before the store is emptied, when nothing runs in the interfaces any more.
     ///
     /// # Errors
-    /// When the data plane cannot detach one; calling again continues.
+    /// When the data plane cannot remove one; calling again continues.
     pub async fn forget(&self) -> Result<(), NetworkError> {
-        let (_, enis) = self.expected();
+        let (vpcs, enis) = self.expected();
         for eni in enis {
             self.plane.detach(&eni.id).await?;
+        }
+        for vpc in vpcs {
+            self.plane.remove_vpc(&vpc.id).await?;
         }
         self.addresses.clear();
         self.ready.lock().await.clear();

@@ -346,6 +346,31 @@ impl Inner {
         .map_err(failure)
     }
 
+    fn remove_vpc(&self, id: &str) -> Result<(), NetworkError> {
+        check_id(id, "vpc")?;
+        let Some(cell) = self.vpcs.lock().get(id).cloned() else { return Ok(()) };
+        let mut cell = cell.lock();
+        let Some(vpc) = cell.take() else { return Ok(()) };
+        // What was asked of the maker before holds the VPC too; afterwards only interfaces do.
+        self.maker.settle();
+        if Arc::strong_count(&vpc) > 1 {
+            *cell = Some(vpc);
+            return Err(NetworkError::VpcInUse { vpc: id.to_owned() });
+        }
+        for slot in vpc.pool.lock().drain() {
+            pool::discard(&self.directory, slot);
+        }
+        let mut batch = Batch::new();
+        route::delete_link(&mut batch, vpc.transit.index);
+        let unlinked = self.machine.lock().execute(&batch);
+        netns::release(&self.directory.join(id))
+            .map_err(|error| Failure::Io(error).of(format!("remove {id}")))?;
+        match unlinked {
+            Err(Refusal { errno: Errno::NODEV, .. }) => Ok(()),
+            other => other.map_err(|refusal| Failure::Netlink(refusal).of(format!("remove {id}"))),
+        }
+    }
+
     fn recover(&self, vpcs: &[VpcSpec], expected: &[EniSpec]) -> Result<Recovery, NetworkError> {
         self.check_open()?;
         for eni in expected {
@@ -608,6 +633,11 @@ impl DataPlane for NetlinkPlane {
     async fn detach(&self, eni_id: &str) -> Result<(), NetworkError> {
         let id = eni_id.to_owned();
         self.blocking(move |inner| inner.detach(&id)).await
+    }
+
+    async fn remove_vpc(&self, vpc_id: &str) -> Result<(), NetworkError> {
+        let id = vpc_id.to_owned();
+        self.blocking(move |inner| inner.remove_vpc(&id)).await
     }
 
     async fn listen(&self, vpc: VpcSpec, address: Ipv4Addr, port: u16) -> Result<TcpListener, NetworkError> {
