@@ -4,13 +4,16 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 
 use support::{
     OUTSIDE, PATIENCE, SILENCE, UPLINK, answer_on, ask, ask_from, eni, inside, on_a_machine, run, serve,
     stop, vpc,
 };
+use wharf_core::{Rng as _, SeededRng, SystemRng};
+use wharf_network::linux::{InstanceId, NetlinkPlane, PlaneConfig, PoolSize};
 use wharf_network::{DataPlane, Egress, NetworkError, Recovery, TASK_ENDPOINT};
 
 #[test]
@@ -261,5 +264,79 @@ fn what_does_not_hold_together_is_refused_before_the_kernel_sees_it() {
         machine.runtime.block_on(plane.teardown()).unwrap();
         let late = machine.runtime.block_on(plane.attach(good));
         assert!(matches!(late, Err(NetworkError::Closed)), "{late:?}");
+    });
+}
+
+/// Set for a child process: the run directory that it works in.
+const CHILD: &str = "WHARF_NETWORK_TEST_CHILD";
+
+/// Not a test of its own: what the killed process of the next test does.
+#[test]
+fn attach_and_detach_until_killed() {
+    let Some(run_dir) = std::env::var_os(CHILD) else { return };
+    let config = PlaneConfig {
+        instance: InstanceId::new("0badcafe").unwrap(),
+        run_dir: run_dir.into(),
+        pool: PoolSize { ready: 2, kept_max: 2 },
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let plane = NetlinkPlane::open(config, &SystemRng::new()).unwrap();
+    let vpc = vpc('9');
+    let wanted: Vec<_> = (10..14).map(|number| eni(&vpc, 0, number, Egress::Internet)).collect();
+    let recovery = runtime.block_on(plane.recover(vec![vpc], wanted.clone())).unwrap();
+    for id in recovery.adopted {
+        runtime.block_on(plane.detach(&id)).unwrap();
+    }
+    for round in 0.. {
+        let eni = &wanted[round % wanted.len()];
+        runtime.block_on(plane.attach(eni.clone())).unwrap();
+        println!("attached");
+        let oldest = &wanted[(round + 1) % wanted.len()];
+        runtime.block_on(plane.detach(&oldest.id)).unwrap();
+        println!("detached");
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_nothing_that_the_next_life_does_not_find() {
+    on_a_machine(|machine| {
+        let rng = SeededRng::new(11);
+        let run_dir = machine.run_dir.path().join("run");
+        let vpc = vpc('9');
+        for life in 0..8 {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["attach_and_detach_until_killed", "--exact", "--nocapture"])
+                .env(CHILD, &run_dir)
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            // The moment: so many lines, and then a number of turns that is below any step's length.
+            let moment = 4 + rng.below(40) as usize;
+            assert_eq!(lines.by_ref().take(moment).map_while(Result::ok).count(), moment);
+            for _ in 0..rng.below(200_000) {
+                std::hint::spin_loop();
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+
+            let plane = machine.plane(100 + life);
+            let wanted: Vec<_> = (10..14).map(|number| eni(&vpc, 0, number, Egress::Internet)).collect();
+            let recovery =
+                machine.runtime.block_on(plane.recover(vec![vpc.clone()], wanted.clone())).unwrap();
+            assert_eq!(recovery.adopted.len() + recovery.lost.len(), 4);
+            // What was lost left no claim on its address, and what was adopted works.
+            for eni in &wanted {
+                let namespace = machine.attach(&plane, eni);
+                serve(&namespace, eni.address, 8080);
+                assert!(ask(eni.address, 8080, PATIENCE).is_ok(), "{} in life {life}", eni.id);
+                stop(&namespace, eni.address, 8080);
+            }
+            for eni in &wanted {
+                machine.runtime.block_on(plane.detach(&eni.id)).unwrap();
+            }
+            assert!(!run("ip route").contains("172.31."), "{}", run("ip route"));
+        }
+        machine.runtime.block_on(machine.plane(200).teardown()).unwrap();
     });
 }
