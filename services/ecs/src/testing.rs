@@ -130,9 +130,20 @@ impl ImageSource for FakeImages {
 pub struct FakeLogs {
     pub groups: Mutex<BTreeSet<String>>,
     pub streams: Mutex<BTreeMap<String, (u64, Vec<LogEvent>)>>,
+    /// How many calls from now on fail for want of the store.
+    pub outages: Mutex<u32>,
 }
 
 impl FakeLogs {
+    fn answers(&self) -> Result<(), LogSinkError> {
+        let mut outages = self.outages.lock();
+        if *outages == 0 {
+            return Ok(());
+        }
+        *outages -= 1;
+        Err(LogSinkError::Unavailable { message: "the disk is full".to_owned() })
+    }
+
     pub fn messages(&self, stream: &str) -> Vec<String> {
         let streams = self.streams.lock();
         let events = streams.get(stream).map(|(_, events)| events.as_slice()).unwrap_or_default();
@@ -143,6 +154,7 @@ impl FakeLogs {
 #[async_trait]
 impl LogSink for FakeLogs {
     async fn open(&self, destination: &LogDestination, create_group: bool) -> Result<u64, LogSinkError> {
+        self.answers()?;
         if create_group {
             self.groups.lock().insert(destination.group.clone());
         }
@@ -156,6 +168,7 @@ impl LogSink for FakeLogs {
     }
 
     async fn append(&self, destination: &LogDestination, events: Vec<LogEvent>) -> Result<(), LogSinkError> {
+        self.answers()?;
         let mut streams = self.streams.lock();
         let (position, stored) = streams.entry(destination.stream.clone()).or_default();
         for event in events {

@@ -23,10 +23,21 @@ const REASON_BYTES_MAX: usize = 255;
 const REASON_BY_USER: &str = "Task stopped by user";
 
 /// The key of a task given by id, or by an ARN whose cluster must be the one named.
-fn key(context: &RequestContext, cluster: &str, given: &str) -> Result<Option<TaskKey>, ApiError> {
+fn key(context: &RequestContext, cluster: &Cluster, given: &str) -> Result<Option<TaskKey>, ApiError> {
+    let of = |id: String| (context.scope.clone(), cluster.name.clone(), id);
+    // The usual case, without parsing: the cluster's own ARN with another kind, then the id.
+    if let Some((before, name)) = cluster.arn.split_once(":cluster/")
+        && let Some(id) = given
+            .strip_prefix(before)
+            .and_then(|rest| rest.strip_prefix(":task/"))
+            .and_then(|rest| rest.strip_prefix(name))
+            .and_then(|rest| rest.strip_prefix('/'))
+    {
+        return Ok(Some(of(id.to_owned())));
+    }
     let (of_arn, id) = names::task(context, given)?;
-    let matches = of_arn.as_ref().is_none_or(|of_arn| of_arn == cluster);
-    Ok(matches.then(|| (context.scope.clone(), cluster.to_owned(), id)))
+    let matches = of_arn.is_none_or(|of_arn| of_arn == cluster.name);
+    Ok(matches.then(|| of(id)))
 }
 
 pub async fn describe_tasks(
@@ -48,7 +59,7 @@ pub async fn describe_tasks(
     let mut tasks = Vec::with_capacity(input.tasks.len());
     let mut failures = Vec::new();
     for given in &input.tasks {
-        let key = key(context, &cluster.name, given)?;
+        let key = key(context, &cluster, given)?;
         match key.and_then(|key| snapshot.get::<Task>(&key)) {
             Some(task) => tasks.push(convert::task(&task, include)),
             None => {
@@ -132,7 +143,7 @@ pub async fn stop_task(
     let cluster =
         cluster::find(platform, context, &names::cluster(context, input.cluster.as_deref())?).await?;
     let not_found = || invalid_parameter_exception("The referenced task was not found.");
-    let key = key(context, &cluster.name, &input.task)?.ok_or_else(not_found)?;
+    let key = key(context, &cluster, &input.task)?.ok_or_else(not_found)?;
     let reason = input.reason.filter(|reason| !reason.is_empty());
     if reason.as_ref().is_some_and(|reason| reason.len() > REASON_BYTES_MAX) {
         return Err(invalid_parameter_exception("Reason must be at most 255 characters."));

@@ -55,10 +55,8 @@ impl Assembler {
     pub fn push(&mut self, parts: Vec<Part>) -> Vec<Line> {
         let mut out = Vec::new();
         for part in parts {
-            self.take(part);
-            if self.open.iter().all(Option::is_none) {
-                out.append(&mut self.flush());
-            } else if self.held_bytes > HELD_BYTES_MAX {
+            self.take(&part);
+            if self.open.iter().all(Option::is_none) || self.held_bytes > HELD_BYTES_MAX {
                 out.append(&mut self.flush());
             }
         }
@@ -69,7 +67,7 @@ impl Assembler {
     pub fn flush(&mut self) -> Vec<Line> {
         for stream in 0..self.open.len() {
             if let Some(open) = self.open[stream].take() {
-                self.finish(open);
+                self.finish(&open);
             }
         }
         self.held_bytes = 0;
@@ -79,7 +77,7 @@ impl Assembler {
         lines
     }
 
-    fn take(&mut self, part: Part) {
+    fn take(&mut self, part: &Part) {
         let stream = part.stream.min(1);
         let mut open = self.open[stream].take().unwrap_or(Open {
             unix_nanos: part.unix_nanos,
@@ -89,7 +87,7 @@ impl Assembler {
         // Cut between parts, so that each piece ends at a position.
         if !open.text.is_empty() && open.text.len() + part.text.len() > EVENT_BYTES_MAX {
             let unix_nanos = open.unix_nanos;
-            self.finish(open);
+            self.finish(&open);
             open = Open { unix_nanos, text: Vec::new(), next: part.next };
         }
         open.text.extend_from_slice(&part.text);
@@ -97,11 +95,11 @@ impl Assembler {
         if part.partial {
             self.open[stream] = Some(open);
         } else {
-            self.finish(open);
+            self.finish(&open);
         }
     }
 
-    fn finish(&mut self, open: Open) {
+    fn finish(&mut self, open: &Open) {
         if open.text.is_empty() {
             return;
         }

@@ -87,9 +87,11 @@ pub struct Observation {
     pub interface: Option<(InterfaceRecord, Timestamp)>,
     /// The task's images are here and unpacked.
     pub images: bool,
+    /// Its log streams are open, as far as it has any.
+    pub streams: bool,
     pub pull_started: Option<Timestamp>,
     pub pull_stopped: Option<Timestamp>,
-    /// The sandbox exists, and the log streams are open.
+    /// The sandbox exists.
     pub prepared: bool,
     pub failure: Option<StartFailure>,
     /// Sandbox and interface have been removed.
@@ -101,9 +103,9 @@ pub struct Observation {
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Make the interface and bring the images, whichever is missing.
+    /// Make the interface and the sandbox, bring the images, open the log streams: whatever is missing.
     Provision,
-    /// Make the sandbox and open the log streams.
+    /// Make the sandbox.
     Prepare,
     /// Start these containers, all at once.
     Start(Vec<usize>),
@@ -355,7 +357,7 @@ pub fn next(task: &Task, definition: &TaskDefinition, seen: &Observation, now: T
 }
 
 fn next_start(task: &Task, definition: &TaskDefinition, seen: &Observation, now: Timestamp) -> Step {
-    if seen.interface.is_none() || !seen.images {
+    if seen.interface.is_none() || !seen.images || !seen.streams {
         return Step::Provision;
     }
     if !seen.prepared {

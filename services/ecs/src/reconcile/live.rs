@@ -29,7 +29,6 @@ pub struct LiveState {
     pub interface: Option<Interface>,
     /// At the index of the containers; empty until they are all here.
     pub images: Vec<ResolvedImage>,
-    pub streams_open: bool,
     /// Where the log stream of each container goes on.
     pub log_positions: Vec<u64>,
     /// That the task is `PENDING` has been handed to the store.

@@ -170,19 +170,27 @@ impl Platform {
         });
     }
 
-    /// Interface, images and log streams, all at once: none needs another.
+    /// Interface and sandbox, images, log streams: all at once, for none needs another.
     async fn provision(
         &self,
         task: &Task,
         definition: &TaskDefinition,
         live: &Live,
     ) -> Result<(), StepError> {
-        let (interface, images, streams) = tokio::join!(
-            self.make_interface(task, live),
+        let place = async {
+            self.make_interface(task, live).await?;
+            let ready = {
+                let state = live.state.lock();
+                state.interface.is_some() && !state.seen.prepared
+            };
+            if ready { self.prepare(task, live).await } else { Ok(()) }
+        };
+        let (place, images, streams) = tokio::join!(
+            place,
             self.bring_images(task, definition, live),
             self.open_streams(task, definition, live),
         );
-        interface.and(images).and(streams)
+        place.and(images).and(streams)
     }
 
     async fn make_interface(&self, task: &Task, live: &Live) -> Result<(), StepError> {
@@ -273,7 +281,7 @@ impl Platform {
         definition: &TaskDefinition,
         live: &Live,
     ) -> Result<(), StepError> {
-        if live.state.lock().streams_open {
+        if live.state.lock().seen.streams {
             return Ok(());
         }
         let opened = join_all(definition.containers.iter().enumerate().map(|(index, of)| async move {
@@ -301,7 +309,7 @@ impl Platform {
         }
         let mut state = live.state.lock();
         state.log_positions = positions;
-        state.streams_open = true;
+        state.seen.streams = true;
         Ok(())
     }
 

@@ -194,6 +194,22 @@ async fn a_log_group_that_is_not_there() {
 }
 
 #[tokio::test]
+async fn a_log_store_that_is_away_for_a_moment_loses_nothing() {
+    let world = World::started().await;
+    world.sim.when_args(&["serve"], Behaviour::runs().printing(Stream::Stdout, "listening"));
+    *world.logs.outages.lock() = 2;
+    let arn = world.run_one(logging(container("main"))).await;
+    let task = world.until_status(&arn, TaskStatus::Running).await;
+    let stream = format!("ecs/main/{}", task.id);
+    world.eventually(|| world.logs.messages(&stream) == ["listening"]).await;
+    *world.logs.outages.lock() = 1;
+    world.sim.log(&engine_id(&task, 0), Stream::Stdout, "more");
+    world.sim.exit(&engine_id(&task, 0), 0);
+    world.until_status(&arn, TaskStatus::Stopped).await;
+    assert_eq!(world.logs.messages(&stream), ["listening", "more"]);
+}
+
+#[tokio::test]
 async fn a_network_without_an_address_left() {
     let world = World::started().await;
     *world.interfaces.refuse.lock() =
@@ -248,8 +264,8 @@ async fn a_program_that_eats_memory_is_told_of() {
     assert_eq!(main.reason.as_deref(), Some("OutOfMemoryError: Container killed due to memory usage"));
 }
 
-fn depends(on: &str, condition: types::ContainerCondition) -> Option<Vec<types::ContainerDependency>> {
-    Some(vec![types::ContainerDependency { container_name: on.to_owned(), condition }])
+fn depends(on: &str, condition: types::ContainerCondition) -> Vec<types::ContainerDependency> {
+    vec![types::ContainerDependency { container_name: on.to_owned(), condition }]
 }
 
 #[tokio::test]
@@ -295,7 +311,7 @@ async fn what_others_depend_on_is_stopped_after_them() {
     let mut sidecar = container("sidecar");
     sidecar.command = Some(vec!["sidecar".into()]);
     let mut main = container("main");
-    main.depends_on = depends("sidecar", types::ContainerCondition::Start);
+    main.depends_on = Some(depends("sidecar", types::ContainerCondition::Start));
     let arn = world.run_all(vec![sidecar, main]).await;
     let task = world.until_status(&arn, TaskStatus::Running).await;
     stop(&world, &arn, None).await;
@@ -316,7 +332,7 @@ async fn a_dependency_that_fails_keeps_the_task_from_starting() {
     migrate.command = Some(vec!["migrate".into()]);
     migrate.essential = Some(false);
     let mut main = container("main");
-    main.depends_on = depends("migrate", types::ContainerCondition::Success);
+    main.depends_on = Some(depends("migrate", types::ContainerCondition::Success));
     let arn = world.run_all(vec![migrate, main]).await;
     world.until(&arn, |task| task.containers[0].status == ContainerStatus::Running).await;
     world.sim.advance(Duration::from_secs(1));
