@@ -10,7 +10,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio as ProcessStdio};
 use std::time::Instant;
 
@@ -42,6 +42,12 @@ fn main() -> Result<(), Failure> {
     let sandbox = sandbox();
     ask(&client, &Request::CreateSandbox(sandbox.clone()))?;
 
+    // crun refuses hybrid hosts whose v2 hierarchy has a controller: there it goes without limits.
+    let mut peers = [
+        Peer::new("crun", "crun", &[], directory.path(), &root),
+        Peer::new("crun without cgroups", "crun", &["--cgroup-manager=disabled"], directory.path(), &root),
+        Peer::new("runc", "runc", &[], directory.path(), &root),
+    ];
     let mut ours = Vec::new();
     let mut started = Vec::new();
     let null = fs::OpenOptions::new().write(true).open("/dev/null")?;
@@ -61,6 +67,10 @@ fn main() -> Result<(), Failure> {
         rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
         let clean = Request::CleanContainer { sandbox: sandbox.id.clone(), container: spec.id };
         ask(&client, &clean)?;
+        // In turns, so that a busy moment of the machine meets all of them.
+        if run % 2 == 0 {
+            peers.iter_mut().for_each(|peer| peer.run(run));
+        }
     }
     writeln!(out, "wharf  start       {}", summary(&mut started))?;
     let median = report(&mut out, "wharf", &mut ours, None)?;
@@ -71,17 +81,10 @@ fn main() -> Result<(), Failure> {
     rustix::process::waitpid(pid, WaitOptions::empty())?;
     host.tear_down()?;
 
-    // crun refuses hybrid hosts whose v2 hierarchy has a controller: there it goes without limits.
-    for (name, runtime, options) in [
-        ("crun", "crun", &[][..]),
-        ("crun without cgroups", "crun", &["--cgroup-manager=disabled"]),
-        ("runc", "runc", &[]),
-    ] {
-        match peer(runtime, options, directory.path(), &root, runs.min(100)) {
-            Ok(mut times) => {
-                report(&mut out, name, &mut times, Some(median))?;
-            }
-            Err(error) => writeln!(out, "{name}: not measured: {error}")?,
+    for peer in &mut peers {
+        match &peer.failure {
+            None => drop(report(&mut out, peer.name, &mut peer.times, Some(median))?),
+            Some(failure) => writeln!(out, "{}: not measured: {failure}", peer.name)?,
         }
     }
     Ok(())
@@ -158,23 +161,58 @@ fn container(run: usize, root: &Path) -> ContainerSpec {
     }
 }
 
-/// The peer's own default spec, with the same limits, without a terminal.
-fn peer(
-    runtime: &str,
-    options: &[&str],
-    directory: &Path,
-    root: &Path,
-    runs: usize,
-) -> Result<Vec<f64>, Failure> {
-    let bundle = directory.join(runtime);
-    let _ = fs::remove_dir_all(&bundle);
-    fs::create_dir(&bundle)?;
-    if !Command::new(runtime).arg("spec").current_dir(&bundle).status()?.success() {
+/// A runtime that is run with its own default spec, with the same limits and without a terminal.
+struct Peer {
+    name: &'static str,
+    runtime: &'static str,
+    options: &'static [&'static str],
+    bundle: PathBuf,
+    times: Vec<f64>,
+    failure: Option<String>,
+}
+
+impl Peer {
+    fn new(
+        name: &'static str,
+        runtime: &'static str,
+        options: &'static [&'static str],
+        directory: &Path,
+        root: &Path,
+    ) -> Self {
+        let bundle = directory.join(name.replace(' ', "-"));
+        let failure = write_spec(runtime, &bundle, root).err().map(|error| error.to_string());
+        Self { name, runtime, options, bundle, times: Vec::new(), failure }
+    }
+
+    fn run(&mut self, run: usize) {
+        if self.failure.is_some() {
+            return;
+        }
+        let id = format!("wharf-bench-{}-{run}", std::process::id());
+        let from = Instant::now();
+        let output = Command::new(self.runtime)
+            .args(self.options)
+            .args(["run", "--bundle"])
+            .arg(&self.bundle)
+            .arg(&id)
+            .stdin(ProcessStdio::null())
+            .output();
+        self.times.push(from.elapsed().as_secs_f64() * 1e3);
+        self.failure = match output {
+            Ok(output) if output.status.success() => None,
+            Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+    }
+}
+
+fn write_spec(runtime: &str, bundle: &Path, root: &Path) -> Result<(), Failure> {
+    fs::create_dir(bundle)?;
+    if !Command::new(runtime).arg("spec").current_dir(bundle).status()?.success() {
         return Err("it writes no spec".into());
     }
     let config = bundle.join("config.json");
-    let text = fs::read_to_string(&config)?;
-    let text = text
+    let text = fs::read_to_string(&config)?
         .replace("\"terminal\": true", "\"terminal\": false")
         .replace("\"sh\"", "\"/bin/true\"")
         .replace("\"path\": \"rootfs\"", &format!("\"path\": {:?}", root.display().to_string()))
@@ -187,22 +225,5 @@ fn peer(
             1,
         );
     fs::write(&config, text)?;
-    let mut times = Vec::new();
-    for run in 0..runs {
-        let id = format!("wharf-bench-{}-{run}", std::process::id());
-        let from = Instant::now();
-        let status = Command::new(runtime)
-            .args(options)
-            .args(["run", "--bundle"])
-            .arg(&bundle)
-            .arg(&id)
-            .stdin(ProcessStdio::null())
-            .stdout(ProcessStdio::null())
-            .status()?;
-        times.push(from.elapsed().as_secs_f64() * 1e3);
-        if !status.success() {
-            return Err(format!("it ended with {status}").into());
-        }
-    }
-    Ok(times)
+    Ok(())
 }

@@ -84,8 +84,9 @@ pub fn enter(plan: &Plan<'_>) -> Step<Root> {
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
     )
     .step("clone /dev/null")?;
-    mount_proc(&root, &mask, &null)?;
-    mount_sys(&root, plan, &mask, &null)?;
+    let mut covers = Covers { directory: Cover::new(mask), file: Cover::new(null) };
+    mount_proc(&root, &mut covers)?;
+    mount_sys(&root, plan, &mut covers)?;
 
     for (name, clone) in etc {
         let clone = clone.step("clone a file for /etc")?;
@@ -282,7 +283,7 @@ fn mount_dev(root: &Root, plan: &Plan<'_>) -> Step<OwnedFd> {
     Ok(devices)
 }
 
-fn mount_proc(root: &Root, mask: &OwnedFd, null: &OwnedFd) -> Step<()> {
+fn mount_proc(root: &Root, covers: &mut Covers) -> Step<()> {
     let target = root.make_directory("/proc").step("make /proc")?;
     mount_on(&target, "proc", QUIET, "").step("mount /proc")?;
     let proc = root.open("/proc", OFlags::PATH | OFlags::DIRECTORY).step("open /proc")?;
@@ -298,33 +299,74 @@ fn mount_proc(root: &Root, mask: &OwnedFd, null: &OwnedFd) -> Step<()> {
         let below = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         rustix::mount::move_mount(&clone, "", &proc, path, below).step("mount a read-only path of /proc")?;
     }
-    hide(&proc, &MASKED_IN_PROC, mask, null)
+    covers.hide(&proc, &MASKED_IN_PROC)
 }
 
-/// Covers files with `/dev/null` and directories with an empty read-only one. What this kernel does
-/// not have needs no cover.
-fn hide(base: &OwnedFd, paths: &[&str], mask: &OwnedFd, null: &OwnedFd) -> Step<()> {
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    for path in paths {
-        let what = || format!("mask {path}");
-        let stat = match rustix::fs::statat(base, *path, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => continue,
-            other => other.step(&what())?,
-        };
-        let cover = if FileType::from_raw_mode(stat.st_mode).is_dir() { mask } else { null };
-        let clone = rustix::mount::open_tree(cover, "", flags).step(&what())?;
-        rustix::mount::move_mount(&clone, "", base, *path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .step(&what())?;
+/// A mount that hides what it is put on. It is used itself first and copied from there on: to let
+/// go of one that was never attached costs a grace period of RCU.
+struct Cover {
+    mount: OwnedFd,
+    use_next: CoverUse,
+}
+
+#[derive(Clone, Copy)]
+enum CoverUse {
+    Itself,
+    Copy,
+}
+
+impl Cover {
+    fn new(mount: OwnedFd) -> Self {
+        Self { mount, use_next: CoverUse::Itself }
     }
-    Ok(())
+
+    fn put_on(&mut self, base: &OwnedFd, path: &str) -> rustix::io::Result<()> {
+        let attach = |mount: &OwnedFd| {
+            rustix::mount::move_mount(mount, "", base, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        };
+        match self.use_next {
+            CoverUse::Itself => {
+                self.use_next = CoverUse::Copy;
+                attach(&self.mount)
+            }
+            CoverUse::Copy => {
+                let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                    | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                    | OpenTreeFlags::AT_EMPTY_PATH;
+                attach(&rustix::mount::open_tree(&self.mount, "", flags)?)
+            }
+        }
+    }
 }
 
-fn mount_sys(root: &Root, plan: &Plan<'_>, mask: &OwnedFd, null: &OwnedFd) -> Step<()> {
+/// Files are covered with `/dev/null`, directories with an empty read-only one.
+struct Covers {
+    directory: Cover,
+    file: Cover,
+}
+
+impl Covers {
+    /// What this kernel does not have needs no cover.
+    fn hide(&mut self, base: &OwnedFd, paths: &[&str]) -> Step<()> {
+        for path in paths {
+            let what = || format!("mask {path}");
+            let stat = match rustix::fs::statat(base, *path, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => continue,
+                other => other.step(&what())?,
+            };
+            let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
+            let cover = if is_directory { &mut self.directory } else { &mut self.file };
+            cover.put_on(base, path).step(&what())?;
+        }
+        Ok(())
+    }
+}
+
+fn mount_sys(root: &Root, plan: &Plan<'_>, covers: &mut Covers) -> Step<()> {
     let target = root.make_directory("/sys").step("make /sys")?;
     mount_on(&target, "sysfs", QUIET | MountFlags::RDONLY, "").step("mount /sys")?;
     let sys = root.open("/sys", OFlags::PATH | OFlags::DIRECTORY).step("open /sys")?;
-    hide(&sys, &MASKED_IN_SYS, mask, null)?;
+    covers.hide(&sys, &MASKED_IN_SYS)?;
 
     let open_groups = || {
         rustix::fs::openat(
