@@ -243,6 +243,24 @@ fn a_namespace_that_is_used_again_knows_nothing_of_its_last_task() {
 }
 
 #[test]
+fn a_machine_that_has_the_vpcs_addresses_itself_is_told_so_and_tasks_go_first() {
+    on_a_machine(|machine| {
+        run(&format!("ip route add 172.31.0.0/24 via {OUTSIDE}"));
+        let plane = machine.plane(12);
+        let vpc = vpc('4');
+        let task = eni(&vpc, 0, 10, Egress::VpcOnly);
+        let namespace = machine.attach(&plane, &task);
+        let notes = plane.status().notes;
+        assert!(notes.iter().any(|note| note.contains("172.31.0.0/24 through uplink")), "{notes:?}");
+        serve(&namespace, task.address, 8080);
+        assert!(ask(task.address, 8080, PATIENCE).is_ok());
+        stop(&namespace, task.address, 8080);
+        machine.runtime.block_on(plane.teardown()).unwrap();
+        assert!(run("ip route").contains("172.31.0.0/24 via"), "the machine's own route stays");
+    });
+}
+
+#[test]
 fn what_does_not_hold_together_is_refused_before_the_kernel_sees_it() {
     on_a_machine(|machine| {
         let plane = machine.plane(10);
