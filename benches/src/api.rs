@@ -44,7 +44,8 @@ pub async fn bench(wharf: &Path, busybox: &Path, moto: Option<&Path>) -> Result<
     );
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let idle = Spread::of(vec![megabytes(cpu::rss_bytes(server.pid))]);
-    let moto_idle = moto.as_ref().map(|moto| ("moto", Spread::of(vec![megabytes(cpu::rss_bytes(moto.child.id()))])));
+    let moto_idle =
+        moto.as_ref().map(|moto| ("moto", Spread::of(vec![megabytes(cpu::rss_bytes(moto.child.id()))])));
     report.add("idle memory, control plane (RSS)", "MB", idle, moto_idle, "≤ 20 MB (stretch 12)");
     report.add(
         "idle memory, keeper and spawners (PSS)",
@@ -66,7 +67,13 @@ pub async fn bench(wharf: &Path, busybox: &Path, moto: Option<&Path>) -> Result<
     let mut sorted = latencies.clone();
     sorted.sort_by(f64::total_cmp);
     report.add("RunTask call → RUNNING seen, p50", "ms", Spread::of(latencies), None, "≤ 12 ms");
-    report.add("RunTask call → RUNNING seen, p99", "ms", Spread::of(vec![sorted[sorted.len() * 99 / 100]]), None, "≤ 60 ms");
+    report.add(
+        "RunTask call → RUNNING seen, p99",
+        "ms",
+        Spread::of(vec![sorted[sorted.len() * 99 / 100]]),
+        None,
+        "≤ 60 ms",
+    );
 
     ours.hundred_tasks().await?;
     if let Some(theirs) = &mut theirs {
@@ -182,7 +189,13 @@ impl Target {
     }
 
     /// Microseconds of the server's CPU.
-    async fn cpu_per_request(&mut self, operation: &str, input: &Value, count: usize, repeats: usize) -> Result<Spread> {
+    async fn cpu_per_request(
+        &mut self,
+        operation: &str,
+        input: &Value,
+        count: usize,
+        repeats: usize,
+    ) -> Result<Spread> {
         let mut samples = Vec::new();
         for _ in 0..repeats {
             let before = cpu::nanos(self.pid);
@@ -236,7 +249,9 @@ async fn list_tasks_rate(endpoint: &str, connections: usize, time: Duration) -> 
             let mut count = 0_u64;
             while begun.elapsed() < time {
                 let target = format!("{TARGET}.ListTasks");
-                client.call_json("ecs", &target, "1.1", "{\"cluster\":\"default\"}", SystemClock.now()).await?;
+                client
+                    .call_json("ecs", &target, "1.1", "{\"cluster\":\"default\"}", SystemClock.now())
+                    .await?;
                 count += 1;
             }
             anyhow::Ok(count)
@@ -316,7 +331,8 @@ impl Wharf {
     }
 
     fn command(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new(&self.program).args(arguments).arg("--data-dir").arg(&self.data).output()?;
+        let output =
+            Command::new(&self.program).args(arguments).arg("--data-dir").arg(&self.data).output()?;
         if !output.status.success() {
             bail!("wharf {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
         }
@@ -328,7 +344,9 @@ impl Wharf {
         let status: Value = serde_json::from_str(&self.command(&["status", "--json"])?)?;
         let keeper = u32::try_from(status["keeper_pid"].as_u64().context("no keeper")?)?;
         let children = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"))?;
-        Ok(std::iter::once(keeper).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect())
+        Ok(std::iter::once(keeper)
+            .chain(children.split_whitespace().filter_map(|pid| pid.parse().ok()))
+            .collect())
     }
 
     fn load(&self, busybox: &Path, directory: &Path) -> Result<()> {

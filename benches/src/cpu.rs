@@ -13,7 +13,8 @@ pub fn nanos(pid: u32) -> u64 {
 
 /// Proportional set size in bytes (proc(5), `smaps_rollup`).
 pub fn pss_bytes(pid: u32) -> u64 {
-    let text = std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/smaps_rollup"))).unwrap_or_default();
+    let text =
+        std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/smaps_rollup"))).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default();
     line.split_whitespace().next().and_then(|count| count.parse::<u64>().ok()).unwrap_or(0) * 1024
 }

@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use tokio::sync::{Mutex, Semaphore};
 use wharf_core::{Rng as _, SystemRng};
 use wharf_engine::{
-    ContainerId, ContainerSpec, Engine, EventKind, ProcessSpec, Resources, SandboxId, SandboxResources, SandboxSpec,
+    ContainerId, ContainerSpec, Engine, EventKind, ProcessSpec, Resources, SandboxId, SandboxResources,
+    SandboxSpec,
 };
 use wharf_engine_keeper::{KeeperConfig, KeeperEngine};
 use wharf_network::linux::{InstanceId, NetlinkPlane, PlaneConfig, PoolSize};
@@ -42,13 +43,18 @@ pub async fn bench(busybox: &Path, runs: usize, sustained: usize) -> Result<Repo
     let rng = SystemRng::new();
     let instance = InstanceId::new(rng.hex(8)).context("eight digits are an instance id")?;
     let plane = NetlinkPlane::open(
-        PlaneConfig { instance, run_dir: directory.path().join("run"), pool: PoolSize { ready: 16, kept_max: 64 } },
+        PlaneConfig {
+            instance,
+            run_dir: directory.path().join("run"),
+            pool: PoolSize { ready: 16, kept_max: 64 },
+        },
         &rng,
     )?;
     plane.recover(Vec::new(), Vec::new()).await?;
     plane.warm(vpc()).await?;
     let program: Vec<OsString> = vec![std::env::current_exe()?.into(), "__keeper".into()];
-    let engine = KeeperEngine::connect_or_start(KeeperConfig::new(directory.path().join("engine"), program)).await?;
+    let (engine, _connected) =
+        KeeperEngine::connect_or_start(KeeperConfig::new(directory.path().join("engine"), program)).await?;
     let bench = Arc::new(Bench {
         engine,
         plane: Arc::new(plane),
@@ -241,9 +247,7 @@ fn peer(name: &str, directory: &Path, root: &Path) -> Result<Peer> {
         .iter()
         .map(|kind| serde_json::json!({"type": kind}))
         .collect();
-    let mount = |destination: &str, kind: &str, options: &[&str]| {
-        serde_json::json!({"destination": destination, "type": kind, "source": kind, "options": options})
-    };
+    let mount = |destination: &str, kind: &str, options: &[&str]| serde_json::json!({"destination": destination, "type": kind, "source": kind, "options": options});
     let capabilities = ["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_NET_BIND_SERVICE"];
     let config = serde_json::json!({
         "ociVersion": "1.0.2",
@@ -322,7 +326,9 @@ impl Peer {
                     Ok(())
                 })
             });
-            halves.into_iter().try_for_each(|half| half.join().map_err(|_| anyhow::anyhow!("a thread died"))?)
+            halves
+                .into_iter()
+                .try_for_each(|half| half.join().map_err(|_| anyhow::anyhow!("a thread died"))?)
         })?;
         Ok(Some(count as f64 / begun.elapsed().as_secs_f64()))
     }

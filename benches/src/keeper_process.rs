@@ -1,7 +1,8 @@
-//! The keeper of the engine bench: the same program as Wharf's.
+//! The keeper of the engine bench: the same as Wharf's.
 
 use std::ffi::OsString;
+use std::process::ExitCode;
 
-pub fn run(arguments: Vec<OsString>) -> anyhow::Result<()> {
-    wharf_engine_keeper::main_from_args(arguments).map_err(|error| anyhow::anyhow!("{error}"))
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    wharf_engine_keeper::main_from_args(arguments)
 }

@@ -17,6 +17,7 @@ mod keeper_process;
 mod report;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -63,14 +64,19 @@ enum Bench {
     },
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     let report = match cli.bench {
-        Bench::Keeper { arguments } => return keeper_process::run(arguments),
-        Bench::Engine { busybox, runs, sustained } => runtime()?.block_on(engine::bench(&busybox, runs, sustained))?,
-        Bench::Api { wharf, busybox, moto } => runtime()?.block_on(api::bench(&wharf, &busybox, moto.as_deref()))?,
+        Bench::Keeper { arguments } => return Ok(keeper_process::run(arguments)),
+        Bench::Engine { busybox, runs, sustained } => {
+            runtime()?.block_on(engine::bench(&busybox, runs, sustained))?
+        }
+        Bench::Api { wharf, busybox, moto } => {
+            runtime()?.block_on(api::bench(&wharf, &busybox, moto.as_deref()))?
+        }
     };
-    report.print(cli.json)
+    report.print(cli.json)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -52,7 +52,14 @@ impl Report {
         Self { machine, results: Vec::new() }
     }
 
-    pub fn add(&mut self, name: &str, unit: &'static str, ours: Spread, theirs: Option<(&str, Spread)>, budget: &str) {
+    pub fn add(
+        &mut self,
+        name: &str,
+        unit: &'static str,
+        ours: Spread,
+        theirs: Option<(&str, Spread)>,
+        budget: &str,
+    ) {
         let measurement = Measurement {
             name: name.to_owned(),
             unit,

@@ -1,2 +1,27 @@
-//! The wharf binary.
-fn main() {}
+//! The `wharf` binary: the command line, and the wiring of concrete parts.
+//!
+//! This is the only crate that names concrete parts (`services.rs`, `platform.rs`); everything else
+//! meets through traits. Nothing here decides anything about AWS's semantics.
+#![forbid(unsafe_code)]
+
+mod admin;
+mod cli;
+mod credentials;
+mod failure;
+mod layout;
+mod output;
+mod platform;
+mod services;
+mod vpc_endpoint;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(code) => code,
+        Err(failure) => {
+            output::failure(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}

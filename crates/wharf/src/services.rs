@@ -1,0 +1,102 @@
+//! Every AWS service, wired: the one place that names them. A new service is a line in each list.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use wharf_contracts::{ImageSource, RootOnly};
+use wharf_core::{Clock, Rng, Scope};
+use wharf_engine::Engine;
+use wharf_network::DataPlane;
+use wharf_state::{Builder, Store};
+use wharf_wire::Registration;
+
+use crate::failure::{Context as _, Result};
+use crate::vpc_endpoint::TaskEndpoints;
+
+/// The tables and histories of all services.
+pub fn tables(builder: Builder) -> Builder {
+    let builder = wharf_ec2::tables(builder);
+    let builder = wharf_ecs::tables(builder);
+    wharf_logs::register(builder)
+}
+
+/// For `wharf status`.
+pub const NAMES: [&str; 4] = ["ec2", "ecs", "logs", "sts"];
+
+/// What the services stand on.
+pub struct Parts {
+    pub store: Store,
+    pub engine: Arc<dyn Engine>,
+    pub images: Arc<dyn ImageSource>,
+    pub data_plane: Arc<dyn DataPlane>,
+    pub endpoints: Arc<TaskEndpoints>,
+    /// For the `resolv.conf` of tasks.
+    pub name_servers: Vec<IpAddr>,
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<dyn Rng>,
+}
+
+pub struct Services {
+    pub ec2: Arc<wharf_ec2::Ec2Service>,
+    pub ecs: Arc<wharf_ecs::Ecs>,
+    pub logs: Arc<wharf_logs::Logs>,
+    pub sts: Arc<wharf_sts::Sts>,
+}
+
+impl Services {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { store, engine, images, data_plane, endpoints, name_servers, clock, rng } = parts;
+        let logs = wharf_logs::Logs::new(store.clone(), Arc::clone(&clock));
+        let ec2 = Arc::new(wharf_ec2::Ec2Service::new(wharf_ec2::Ec2Config {
+            store: store.clone(),
+            plane: data_plane,
+            rng: Arc::clone(&rng),
+            clock: Arc::clone(&clock),
+            name_servers,
+            endpoints: Some(endpoints.clone()),
+        }));
+        let ecs = wharf_ecs::Ecs::new(wharf_ecs::Dependencies {
+            store,
+            engine,
+            images,
+            interfaces: ec2.clone(),
+            log_sink: logs.clone(),
+            clock,
+            rng,
+            endpoint_url: None,
+        });
+        endpoints.answer_with(ecs.clone());
+        Self { ec2, ecs, logs, sts: wharf_sts::Sts::new() }
+    }
+
+    /// Brings records and machine together, then begins to reconcile.
+    pub async fn start(&self, home: &Scope) -> Result<()> {
+        self.ec2.recover().await.context(|| "the network could not be taken over".to_owned())?;
+        self.ec2.warm(home).await.context(|| "the default VPC could not be made".to_owned())?;
+        self.ecs.start().await.context(|| "the running tasks could not be taken over".to_owned())?;
+        tokio::spawn(Arc::clone(&self.logs).sweep_forever());
+        Ok(())
+    }
+
+    /// Kills every task and forgets all that is in memory; the store is emptied afterwards.
+    pub async fn reset(&self) -> Result<()> {
+        let what = || "the state could not be emptied".to_owned();
+        self.ecs.reset().await.context(what)?;
+        self.ec2.forget().await.context(what)
+    }
+
+    /// What the pipeline answers for.
+    pub fn registrations(&self) -> Vec<Registration> {
+        vec![
+            wharf_ec2_api::service(self.ec2.clone()).into(),
+            wharf_ecs_api::service(self.ecs.clone()).into(),
+            wharf_logs_api::service(self.logs.clone()).into(),
+            wharf_sts_api::service(self.sts.clone()).into(),
+        ]
+    }
+}
+
+/// Nobody but the root users of accounts exists yet, and they may do all in their accounts.
+pub fn authorizer() -> Arc<RootOnly> {
+    Arc::new(RootOnly)
+}
