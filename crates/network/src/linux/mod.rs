@@ -70,6 +70,7 @@ struct Inner {
     vpcs: Mutex<BTreeMap<String, Cell<Arc<Vpc>>>>,
     interfaces: Mutex<HashMap<String, Cell<Eni>>>,
     maker: Maker,
+    pool: PoolSize,
 }
 
 /// One thing that is made once; whoever comes meanwhile waits for it and not for the others.
@@ -136,6 +137,7 @@ impl NetlinkPlane {
             vpcs: Mutex::new(BTreeMap::new()),
             interfaces: Mutex::new(HashMap::new()),
             maker,
+            pool: config.pool,
         })))
     }
 
@@ -289,21 +291,15 @@ impl Inner {
     }
 
     fn take_slot(&self, vpc: &Arc<Vpc>, bridge: u32) -> io::Result<Slot> {
-        let pooled = vpc.pool.lock().take(bridge);
-        match pooled {
-            // Only a slot on no bridge has to be replaced: a recycled one comes back by itself.
-            Some(slot) => {
-                if slot.bridge.is_none() {
-                    self.maker.refill(vpc);
-                }
-                Ok(slot)
-            }
-            None => {
-                let slot = self.maker.make(vpc, bridge);
-                self.maker.refill(vpc);
-                slot
-            }
+        let (pooled, low) = {
+            let mut pool = vpc.pool.lock();
+            (pool.take(bridge), pool.unbound() <= self.pool.ready / 2)
+        };
+        // Not after every claim: making one disturbs the start of the task that has just claimed one.
+        if low {
+            self.maker.refill(vpc);
         }
+        pooled.map_or_else(|| self.maker.make(vpc, bridge), Ok)
     }
 
     fn detach(&self, id: &str) -> Result<(), NetworkError> {

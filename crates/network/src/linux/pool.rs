@@ -77,7 +77,7 @@ impl Pool {
     }
 
     /// Slots that fit any subnet.
-    fn unbound(&self) -> usize {
+    pub fn unbound(&self) -> usize {
         self.ready.iter().filter(|slot| slot.bridge.is_none()).count()
     }
 }
