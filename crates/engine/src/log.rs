@@ -27,7 +27,9 @@ pub enum Stream {
 pub struct LogRecord {
     pub unix_nanos: u64,
     pub stream: Stream,
-    /// The line goes on in the next record of the same stream.
+    /// The line goes on in the next record of the same stream. Set too on a piece of a line that
+    /// the program left without its end for a second; and on a log's last record, where the program
+    /// ended without a newline and the keeper was replaced meanwhile.
     pub partial: bool,
     pub text: Vec<u8>,
     /// The position behind this record.

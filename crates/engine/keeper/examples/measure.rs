@@ -71,19 +71,27 @@ fn pss_kb(pid: u32) -> u64 {
     pss.trim().trim_end_matches(" kB").parse().unwrap_or(0)
 }
 
-/// The keeper with its spawners.
-fn memory_kb(keeper: u32) -> (u64, u64) {
+/// CPU time of the keeper, and of its spawners, so far. A busy machine does not multiply it.
+fn cpu(keeper: u32) -> (Duration, Duration) {
+    let of = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+        Duration::from_nanos(stat.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
+    };
+    (of(keeper), spawners(keeper).into_iter().map(of).sum())
+}
+
+fn spawners(keeper: u32) -> Vec<u32> {
     let children =
         std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap_or_default();
-    let spawners = children
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .filter(|pid| {
-            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.contains("wharf"))
-        })
-        .map(pss_kb)
-        .sum();
-    (pss_kb(keeper), spawners)
+    let is_spawner = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.contains("wharf"))
+    };
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(is_spawner).collect()
+}
+
+/// The keeper with its spawners.
+fn memory_kb(keeper: u32) -> (u64, u64) {
+    (pss_kb(keeper), spawners(keeper).into_iter().map(pss_kb).sum())
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -120,7 +128,15 @@ async fn measure(engine: &KeeperEngine, image: &Path, runs: usize, spawners: usi
     engine.create_sandbox(sandbox("one")).await.expect("a sandbox");
     let mut events = engine.events();
     let (mut starts, mut exits, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+    let keeper = engine.keeper_pid().expect("a keeper");
+    let cpu_before = cpu(keeper);
+    let mut host = Vec::new();
     for run in 0..runs {
+        let begun = Instant::now();
+        // What the machine does today for a plain fork and exec.
+        let done = tokio::process::Command::new(image.join("bin/true")).status().await;
+        done.expect("the host runs it");
+        host.push(begun.elapsed());
         let name = format!("c{run}");
         let begun = Instant::now();
         engine.start_container(&one, container(&name, image, &["/bin/true"])).await.expect("a start");
@@ -133,6 +149,14 @@ async fn measure(engine: &KeeperEngine, image: &Path, runs: usize, spawners: usi
         }
         exits.push(begun.elapsed());
     }
+    let cpu_after = cpu(keeper);
+    let micros = |after: Duration, before: Duration| (after - before).as_secs_f64() * 1e6 / runs as f64;
+    say(&format!(
+        "{spawners} spawners: CPU a start: keeper {:.0} µs, spawner {:.0} µs; fork and exec on the host p50 {:.2} ms",
+        micros(cpu_after.0, cpu_before.0),
+        micros(cpu_after.1, cpu_before.1),
+        median(host).0
+    ));
     for run in 0..runs {
         let begun = Instant::now();
         let id = SandboxId::new(format!("w{run}")).expect("a name");

@@ -1,6 +1,8 @@
 //! The keeper's process: what it holds, and its loop. One thread; it waits in one place.
 //!
 //! - [`lifecycle`]: what is asked of sandboxes and containers, and what becomes of them
+//! - [`view`]: what it says of them
+//! - [`adoption`]: what an earlier keeper left running
 //! - [`spawners`]: the processes that do what blocks
 //! - [`output`], [`lines`], [`batch`]: from a container's pipes to its log
 //! - [`clients`]: the control planes
@@ -17,6 +19,7 @@ mod lines;
 mod output;
 mod process;
 mod spawners;
+mod view;
 
 pub use self::daemon::{READY, TAKEN};
 
@@ -75,6 +78,8 @@ struct Keeper {
     /// Streams that may have more output than was moved in their last round.
     busy_streams: VecDeque<(ContainerNumber, Stream)>,
     timers: BTreeSet<(u64, ContainerNumber, Timer)>,
+    /// Children that failed to start, and end in a moment.
+    unreaped: Vec<u32>,
     shutdown: Option<Vec<Caller>>,
     _lock: File,
 }
@@ -295,6 +300,7 @@ impl Keeper {
             mover,
             busy_streams: VecDeque::new(),
             timers: BTreeSet::new(),
+            unreaped: Vec::new(),
             shutdown: None,
             _lock: lock,
         };
@@ -365,6 +371,7 @@ impl Keeper {
                     self.move_output(number, stream, now);
                 }
             }
+            self.unreaped.retain(|pid| !process::reap(*pid));
             self.take_waiting_calls(now);
             self.run_timers(now);
             self.tend_state_file(now);

@@ -185,6 +185,45 @@ async fn a_flood_of_output_starves_nobody_and_takes_no_memory() {
 }
 
 #[tokio::test]
+async fn a_full_disk_costs_lines_and_says_so_and_stops_nobody() {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    let Some(world) = world("a_full_disk").await else { return };
+    let sandbox = world.sandbox("s").await;
+    let logs = world.config.dir.join("logs");
+    mount("tmpfs", &logs, "tmpfs", MountFlags::NOSUID, c"size=1m").unwrap();
+    let script = "head -c 5000000 /dev/zero | tr '\\0' '\\n'; echo full; while [ ! -e /go ]; do sleep 0.02; done; echo after; exit 6";
+    let spec = world.sh("c", script);
+    let id = spec.id.clone();
+    let ContainerState::Running { pid, .. } =
+        world.engine.start_container(&sandbox, spec).await.unwrap().state
+    else {
+        panic!("it runs");
+    };
+    // It was not held up: it got as far as looking for the file.
+    let waits = async || {
+        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+            .is_ok_and(|children| !children.is_empty())
+    };
+    support::eventually("the log is full", async || {
+        waits().await && std::fs::metadata(logs.join("c.log")).unwrap().len() > 1_000_000
+    })
+    .await
+    .unwrap();
+    let full = world.engine.read_log(&id, 0, 4 << 20).await.unwrap();
+    assert!(full.records.len() > 1000);
+    world.engine.release_log(&id, full.next).await.unwrap();
+    std::fs::write(format!("/proc/{pid}/root/go"), "").unwrap();
+    assert_eq!(world.exit_of(&id).await.code, Some(6));
+    let rest = world.log(&id).await;
+    let lost = lines(&rest, Stream::Stderr);
+    assert!(lost.iter().any(|line| line.contains("bytes of output are lost")), "{lost:?}");
+    assert_eq!(lines(&rest, Stream::Stdout).last().unwrap(), "after");
+    world.engine.remove_sandbox(&sandbox).await.unwrap();
+    unmount(&logs, UnmountFlags::empty()).unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
 async fn memory_beyond_the_limit_is_told_as_an_oom_kill() {
     let Some(world) = world("memory_beyond_the_limit").await else { return };
     let sandbox = world.sandbox("s").await;

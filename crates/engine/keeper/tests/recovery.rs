@@ -242,3 +242,32 @@ async fn two_keepers_never_share_a_directory_and_deep_directories_work() {
     world.engine = engine;
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_keeper_of_another_version_is_named_and_left_alone() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let dir = tempfile::tempdir().unwrap();
+    let listener = tokio::net::UnixListener::bind(dir.path().join("keeper.sock")).unwrap();
+    let keeper = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        client.write_all(b"WHKP\x63\0\0\0").await.unwrap();
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.unwrap();
+        rest.len()
+    });
+    let config = wharf_engine_keeper::KeeperConfig::new(dir.path(), vec!["/nonexistent".into()]);
+    let error = KeeperEngine::connect_or_start(config).await.err().unwrap().to_string();
+    assert!(error.contains("version 99"), "{error}");
+    assert_eq!(keeper.await.unwrap(), 8, "nothing is asked of it");
+}
+
+#[tokio::test]
+async fn a_keeper_that_cannot_start_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = async |program: &str| {
+        let config = wharf_engine_keeper::KeeperConfig::new(dir.path(), vec![program.into()]);
+        KeeperEngine::connect_or_start(config).await.err().unwrap().to_string()
+    };
+    assert!(start("/nonexistent").await.contains("/nonexistent"));
+    assert!(start("/bin/true").await.contains("keeper.log"));
+}

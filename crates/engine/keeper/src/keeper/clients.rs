@@ -219,3 +219,102 @@ impl Client {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wharf_core::Timestamp;
+    use wharf_engine::{ContainerId, EventKind, SandboxId};
+
+    use super::*;
+    use crate::protocol::Request;
+
+    fn connected() -> (Clients, OwnedFd) {
+        let (ours, theirs) = rustix::net::socketpair(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::STREAM,
+            rustix::net::SocketFlags::NONBLOCK,
+            None,
+        )
+        .unwrap();
+        let mut clients = Clients::default();
+        clients.add(1, ours);
+        rustix::net::send(&theirs, &hello(), SendFlags::empty()).unwrap();
+        assert_eq!(clients.read(1, &mut Vec::new()), Fate::Lives);
+        (clients, theirs)
+    }
+
+    /// What the client reads until nothing more comes.
+    fn read_all(clients: &mut Clients, theirs: &OwnedFd) -> Vec<Told> {
+        let mut bytes = Vec::new();
+        let mut buffer = vec![0; READ_BYTES];
+        while let Ok((length, _)) = rustix::net::recv(theirs, &mut buffer[..], RecvFlags::DONTWAIT) {
+            bytes.extend_from_slice(&buffer[..length]);
+            clients.flush(1);
+        }
+        let mut rest = &bytes[HELLO_BYTES..];
+        let mut told = Vec::new();
+        while let Some((message, length)) = decode(rest).unwrap() {
+            told.push(message);
+            rest = &rest[length..];
+        }
+        told
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_costs_bounded_memory_and_is_told_of_the_gap() {
+        let (mut clients, theirs) = connected();
+        let event = |length| Event {
+            at: Timestamp::from_millis(1),
+            sandbox: SandboxId::new("s").unwrap(),
+            container: ContainerId::new("c").unwrap(),
+            kind: EventKind::Logged { length },
+        };
+        for length in 0..1_000_000 {
+            clients.tell_all(&event(length));
+        }
+        assert!(clients.clients[&1].outbox.len() <= OUTBOX_BYTES_MAX + 1024);
+        let told = read_all(&mut clients, &theirs);
+        assert!(matches!(told.last(), Some(Told::Lagged)));
+        let events = told.iter().filter(|message| matches!(message, Told::Event(_))).count();
+        assert!((1..1_000_000).contains(&events));
+        clients.tell_all(&event(7));
+        let (length, _) = rustix::net::recv(&theirs, &mut [0u8; 100][..], RecvFlags::DONTWAIT).unwrap();
+        assert!(length > 0, "events come again");
+    }
+
+    #[test]
+    fn calls_beyond_the_limit_wait_for_answers() {
+        let (mut clients, theirs) = connected();
+        let mut bytes = Vec::new();
+        for number in 0..CALLS_MAX as u64 + 10 {
+            encode(&Call { number, request: Request::List }, &mut bytes).unwrap();
+        }
+        rustix::net::send(&theirs, &bytes, SendFlags::empty()).unwrap();
+        let mut calls = Vec::new();
+        assert_eq!(clients.read(1, &mut calls), Fate::Lives);
+        assert_eq!(calls.len(), CALLS_MAX);
+        assert_eq!(clients.with_room_again(), None);
+        clients.reply(Caller { client: 1, number: 0 }, Ok(Answer::Done));
+        assert_eq!(clients.with_room_again(), Some(1));
+        calls.clear();
+        clients.parse_waiting(1, &mut calls);
+        assert_eq!(calls.iter().map(|call| call.number).collect::<Vec<_>>(), [CALLS_MAX as u64]);
+    }
+
+    #[test]
+    fn a_client_of_another_version_or_program_is_dismissed() {
+        for opening in [*b"WHKP\x63\0\0\0", *b"GET / HT"] {
+            let (ours, theirs) = rustix::net::socketpair(
+                rustix::net::AddressFamily::UNIX,
+                rustix::net::SocketType::STREAM,
+                rustix::net::SocketFlags::NONBLOCK,
+                None,
+            )
+            .unwrap();
+            let mut clients = Clients::default();
+            clients.add(1, ours);
+            rustix::net::send(&theirs, &opening, SendFlags::empty()).unwrap();
+            assert_eq!(clients.read(1, &mut Vec::new()), Fate::Gone);
+        }
+    }
+}

@@ -16,6 +16,9 @@ pub const READY: &str = "ready\n";
 /// What it tells when another keeper has the directory.
 pub const TAKEN: &str = "taken\n";
 
+/// A keeper that finds its own log longer starts a new one.
+const OWN_LOG_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Standard output as it was at the start: whoever started the keeper waits for a word on it.
 pub struct Starter(OwnedFd);
 
@@ -44,6 +47,9 @@ pub fn detach() -> io::Result<Starter> {
     replace(&null, libc::STDIN_FILENO)?;
     replace(&null, libc::STDOUT_FILENO)?;
     let own_log = OpenOptions::new().create(true).append(true).mode(0o600).open(paths::OWN_LOG)?;
+    if own_log.metadata()?.len() > OWN_LOG_BYTES_MAX {
+        own_log.set_len(0)?;
+    }
     replace(&own_log, libc::STDERR_FILENO)?;
     Ok(Starter(starter))
 }

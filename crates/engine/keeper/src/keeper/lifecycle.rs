@@ -8,12 +8,11 @@ use rustix::event::epoll::EventFlags;
 use wharf_core::Timestamp;
 use wharf_engine::log::Stream;
 use wharf_engine::{
-    ContainerId, ContainerSpec, ContainerState, ContainerStatus, EngineError, Event, EventKind, ExitStatus,
-    SandboxId, SandboxSpec, SandboxStatus, Signal,
+    ContainerId, ContainerSpec, EngineError, Event, EventKind, ExitStatus, SandboxId, SandboxSpec, Signal,
 };
 
 use super::clients::Caller;
-use super::embedded::spawner::Reply;
+use super::embedded::spawner::{ClientError, Reply};
 use super::output::{Now, Output};
 use super::process::{self, End};
 use super::spawners::{Job, Outcome};
@@ -24,7 +23,7 @@ use super::{
 use crate::fingerprint::Fingerprint;
 use crate::paths;
 use crate::protocol::{Answer, Request};
-use crate::state::{ContainerRecord, Entry, SandboxRecord, Snapshot};
+use crate::state::Entry;
 
 impl Keeper {
     pub(super) fn call(&mut self, caller: Caller, request: Request, now: Now) {
@@ -32,7 +31,7 @@ impl Keeper {
             Request::CreateSandbox(spec) => return self.create_sandbox(caller, spec),
             Request::RemoveSandbox(sandbox) => return self.remove_sandbox(caller, &sandbox),
             Request::StartContainer { sandbox, spec } => {
-                return self.start_container(caller, &sandbox, spec, now);
+                return self.start_container(caller, &sandbox, spec);
             }
             Request::Shutdown => return self.begin_shutdown(caller),
             Request::Stop { container, signal, grace } => {
@@ -127,7 +126,7 @@ impl Keeper {
         }
     }
 
-    fn start_container(&mut self, caller: Caller, sandbox: &SandboxId, spec: ContainerSpec, now: Now) {
+    fn start_container(&mut self, caller: Caller, sandbox: &SandboxId, spec: ContainerSpec) {
         let fingerprint = Fingerprint::of(&spec);
         if let Some(held) = self.numbers.get(&spec.id).and_then(|number| self.containers.get_mut(number)) {
             let result = if held.fingerprint != fingerprint || held.sandbox != *sandbox {
@@ -140,7 +139,7 @@ impl Keeper {
             };
             return self.clients.reply(caller, result);
         }
-        match self.begin_start(caller, sandbox, spec, fingerprint, now) {
+        match self.begin_start(caller, sandbox, spec, fingerprint) {
             Ok(()) => {}
             Err(error) => self.clients.reply(caller, Err(error)),
         }
@@ -152,7 +151,6 @@ impl Keeper {
         sandbox: &SandboxId,
         spec: ContainerSpec,
         fingerprint: Fingerprint,
-        now: Now,
     ) -> Result<(), EngineError> {
         let sandbox_spec = match self.sandboxes.get(sandbox) {
             Some(Sandbox { phase: SandboxPhase::Made, spec, .. }) => spec.clone(),
@@ -188,7 +186,6 @@ impl Keeper {
         self.containers.insert(number, container);
         self.numbers.insert(id, number);
         self.spawners.push(Job::Start { number, sandbox: Box::new(sandbox_spec), spec: Box::new(spec) });
-        let _ = now;
         Ok(())
     }
 
@@ -287,7 +284,7 @@ impl Keeper {
             }
             Outcome::Replied { reply: Reply::Failed { error, unreaped }, .. } => {
                 if let Some(pid) = unreaped {
-                    process::reap(pid);
+                    self.unreaped.push(pid);
                 }
                 match error {
                     EngineError::Start { exit_code, message } => {
@@ -298,9 +295,15 @@ impl Keeper {
             }
             Outcome::Replied { reply: Reply::Done, .. } | Outcome::Died => self.clean_debris(number),
             Outcome::NotSent(error) => {
-                let error = EngineError::Unsupported {
-                    what: "a container spec of this size".to_owned(),
-                    reason: error.to_string(),
+                let message = error.to_string();
+                let error = match error {
+                    ClientError::TooLarge => EngineError::Unsupported {
+                        what: "a container spec of this size".to_owned(),
+                        reason: message,
+                    },
+                    ClientError::Gone | ClientError::Garbled | ClientError::Io(_) => {
+                        EngineError::Internal { message }
+                    }
                 };
                 self.not_started(number, &error, now);
             }
@@ -492,39 +495,6 @@ impl Keeper {
         self.clients.tell_all(&event);
     }
 
-    fn list(&self) -> Vec<SandboxStatus> {
-        let mut listed: Vec<SandboxStatus> = self
-            .sandboxes
-            .iter()
-            .filter(|(_, held)| !matches!(held.phase, SandboxPhase::Making(_)))
-            .map(|(id, held)| SandboxStatus {
-                id: id.clone(),
-                created_at: held.created_at,
-                labels: held.spec.labels.clone(),
-                containers: Vec::new(),
-            })
-            .collect();
-        let mut containers: Vec<&Container> = self.containers.values().collect();
-        containers.sort_by(|a, b| a.id.cmp(&b.id));
-        for container in containers {
-            // The list is sorted as the map is.
-            if let Ok(index) = listed.binary_search_by(|status| status.id.cmp(&container.sandbox)) {
-                listed[index].containers.extend(container.status());
-            }
-        }
-        listed
-    }
-
-    fn stats(&self, container: &ContainerId) -> Result<Answer, EngineError> {
-        let held = self.numbers.get(container).and_then(|number| self.containers.get(number));
-        match held {
-            Some(held) if matches!(held.phase, Phase::Running(_)) => {
-                self.host.stats(&held.sandbox, container).map(Answer::Stats)
-            }
-            _ => Err(EngineError::NoContainer(container.clone())),
-        }
-    }
-
     fn begin_shutdown(&mut self, caller: Caller) {
         self.shutdown.get_or_insert_default().push(caller);
         let all: Vec<SandboxId> = self
@@ -555,71 +525,6 @@ impl Keeper {
             self.clients.reply(caller, result.clone().map(|()| Answer::Done));
         }
         self.clients.tell_shut_down();
-    }
-
-    /// What the state file must say.
-    pub(super) fn snapshot(&self) -> Snapshot {
-        let sandboxes = self
-            .sandboxes
-            .iter()
-            .filter(|(_, held)| !matches!(held.phase, SandboxPhase::Making(_)))
-            .map(|(id, held)| {
-                (id.clone(), SandboxRecord { spec: held.spec.clone(), created_at: held.created_at })
-            })
-            .collect();
-        let containers =
-            self.containers.values().map(|container| (container.id.clone(), container.record())).collect();
-        Snapshot { boot_id: String::new(), sandboxes, containers }
-    }
-}
-
-impl Container {
-    /// `None` while it starts: nobody is told of it before.
-    fn status(&self) -> Option<ContainerStatus> {
-        let state = match &self.phase {
-            Phase::Starting(_) => return None,
-            Phase::Running(running) => {
-                ContainerState::Running { pid: running.process.pid, started_at: running.started_at }
-            }
-            Phase::Exited { started_at, exit } => {
-                ContainerState::Exited { started_at: *started_at, exit: exit.clone() }
-            }
-        };
-        Some(ContainerStatus {
-            id: self.id.clone(),
-            sandbox: self.sandbox.clone(),
-            state,
-            labels: self.labels.clone(),
-        })
-    }
-
-    /// What `start_container` answers for it.
-    fn start_result(&self) -> Result<Answer, EngineError> {
-        if let Phase::Exited { exit: ExitStatus { start_error: Some(message), code, .. }, .. } = &self.phase {
-            return Err(EngineError::Start { exit_code: code.unwrap_or(128), message: message.clone() });
-        }
-        let status = self.status().ok_or_else(|| EngineError::NoContainer(self.id.clone()))?;
-        Ok(Answer::Container(status))
-    }
-
-    fn record(&self) -> ContainerRecord {
-        let (started, kill_at, exit) = match &self.phase {
-            Phase::Starting(_) => (None, None, None),
-            Phase::Running(running) => (Some((running.process, running.started_at)), running.kill_at, None),
-            Phase::Exited { started_at, exit } => {
-                // Of one that is over, only the time counts.
-                let nobody = crate::state::ProcessRef { pid: 0, start_ticks: 0 };
-                (started_at.map(|at| (nobody, at)), None, Some(exit.clone()))
-            }
-        };
-        ContainerRecord {
-            sandbox: self.sandbox.clone(),
-            fingerprint: self.fingerprint,
-            labels: self.labels.clone(),
-            started,
-            kill_at,
-            exit,
-        }
     }
 }
 

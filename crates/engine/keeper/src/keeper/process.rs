@@ -128,12 +128,11 @@ pub fn signal(pidfd: &impl AsFd, signal: Signal) -> std::io::Result<()> {
     if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) }
 }
 
-/// Reaps the child with this pid, if it is one and is over.
-pub fn reap(pid: u32) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // Nothing to reap is as good.
-        let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-    }
+/// Reaps the child with this pid if it has ended. Returns whether there is nothing left to reap.
+pub fn reap(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return true };
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    !matches!(rustix::process::waitid(WaitId::Pid(pid), options), Ok(None))
 }
 
 /// Waits for a child that was sent `SIGKILL`.

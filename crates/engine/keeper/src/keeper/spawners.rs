@@ -125,12 +125,10 @@ impl Spawners {
         self.background.retain(|(job, _)| job.sandbox() != sandbox);
     }
 
-    /// Whether a spawner works on something of this sandbox.
+    /// Whether a spawner works on something of this sandbox, or is about to.
     pub fn works_on(&self, sandbox: &SandboxId) -> bool {
-        self.spawners
-            .iter()
-            .filter_map(|spawner| spawner.busy.as_ref())
-            .any(|(job, _)| job.sandbox() == sandbox)
+        let busy = self.spawners.iter().filter_map(|spawner| spawner.busy.as_ref());
+        busy.chain(&self.urgent).any(|(job, _)| job.sandbox() == sandbox)
     }
 
     /// Hands waiting jobs to idle spawners. `stdio` gives what a container writes to. Returns the
