@@ -46,9 +46,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     anstream::eprintln!(
         "services/{name} is made; say in its operations.toml how it words a validation error.\n\
-         hint: in crates/wharf/Cargo.toml name wharf-{name} and wharf-{name}-api, in crates/wharf/src/services.rs write"
+         hint: name wharf-{name} and wharf-{name}-api in crates/wharf/Cargo.toml, and in `registrations` of \
+         crates/wharf/src/services.rs write"
     );
-    anstream::println!("wharf_{name}_api::service(wharf_{name}::{service}::new()),");
+    anstream::println!("wharf_{name}_api::service(wharf_{name}::{service}::new()).into(),");
     Ok(())
 }
 

@@ -125,9 +125,7 @@ impl Violation {
                 "MissingParameter",
                 format!("The request must contain the parameter {}", self.path),
             ),
-            Constraint::RangeMin(min) => {
-                invalid(format!("Expecting a value greater than or equal to {min}."))
-            }
+            Constraint::RangeMin(min) => invalid(format!("Expecting a value greater than {min}.")),
             Constraint::RangeMax(max) => invalid(format!("Expecting a value less than or equal to {max}.")),
             other => invalid(format!("{}.", other.word())),
         }

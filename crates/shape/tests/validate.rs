@@ -227,6 +227,6 @@ fn ec2_has_its_own_words() {
     let error = error_of(ValidationForm::Ec2, Input { count: Some(0), ..good() }, &[]);
     assert_eq!(
         error.message,
-        "Value ( 0 ) for parameter count is invalid. Expecting a value greater than or equal to 1."
+        "Value ( 0 ) for parameter count is invalid. Expecting a value greater than 1."
     );
 }

@@ -141,7 +141,7 @@ fn required_members_that_are_absent_or_null_are_told_by_their_paths() {
 #[test]
 fn json_values_of_the_wrong_type_are_serialization_exceptions() {
     for (body, message) in [
-        (&br#"{"tasks":[1]}"#[..], "NUMBER_VALUE can not be converted to a String"),
+        (&br#"{"tasks":[1]}"#[..], "NUMBER_VALUE cannot be converted to String"),
         (br#"{"tasks":"a"}"#, "Expected list or null"),
         (br#"{"cluster":["a"]}"#, "Start of list found where not expected"),
         (br#"{"cluster":{}}"#, "Start of structure or map found where not expected"),
@@ -157,7 +157,7 @@ fn json_values_of_the_wrong_type_are_serialization_exceptions() {
         "RunTask",
         br#"{"count":"1"}"#,
         "SerializationException",
-        "STRING_VALUE can not be converted to an Integer",
+        "STRING_VALUE cannot be converted to Integer",
     );
 }
 
@@ -235,7 +235,7 @@ fn ec2_has_its_own_envelopes() {
         text(&response),
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-             <DescribeVpcsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15\"><requestId>{}</requestId>\
+             <DescribeVpcsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>{}</requestId>\
              <vpcSet><item><vpcId>vpc-1</vpcId></item></vpcSet></DescribeVpcsResponse>",
             request_id()
         )

@@ -256,8 +256,7 @@ impl Decoder<'_> {
                     Kind::Number => "NUMBER_VALUE",
                     _ => "STRING_VALUE",
                 };
-                let article = if wanted == "Integer" { "an" } else { "a" };
-                format!("{found} can not be converted to {article} {wanted}")
+                format!("{found} cannot be converted to {wanted}")
             }
         })
     }
@@ -280,8 +279,7 @@ fn wanted(slot: &Slot<'_>) -> &'static str {
 }
 
 fn out_of_range(wanted: &str) -> JsonError {
-    let article = if wanted == "Integer" { "an" } else { "a" };
-    JsonError::Type(format!("NUMBER_VALUE can not be converted to {article} {wanted}"))
+    JsonError::Type(format!("NUMBER_VALUE cannot be converted to {wanted}"))
 }
 
 fn content_type(protocol: Protocol) -> &'static str {

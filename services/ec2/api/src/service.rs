@@ -161,7 +161,7 @@ pub static MODEL: ServiceModel = ServiceModel {
     signing_name: "ec2",
     target_prefix: "",
     api_version: "2016-11-15",
-    xml_namespace: "http://ec2.amazonaws.com/doc/2016-11-15",
+    xml_namespace: "http://ec2.amazonaws.com/doc/2016-11-15/",
     protocol: Protocol::Ec2Query,
     validation: Validation { code: "InvalidParameterValue", form: ValidationForm::Ec2 },
     operations: &[
