@@ -79,9 +79,28 @@ fn make_directories(plan: &Plan<'_>) -> Result<(), EngineError> {
         }
         other => other.map_err(failed)?,
     }
-    std::fs::create_dir(directory.join("upper"))
+    let upper = directory.join("upper");
+    std::fs::create_dir(&upper)
+        .and_then(|()| look_like_the_image(&upper, plan.spec.layers.first()))
         .and_then(|()| std::fs::create_dir(directory.join("work")))
         .map_err(failed)
+}
+
+/// The root directory that a container sees has the owner and mode of the upper one: those of the
+/// image's topmost layer, or a usual root's when there is no layer.
+fn look_like_the_image(upper: &Path, topmost: Option<&PathBuf>) -> io::Result<()> {
+    let (mode, owner) = match topmost {
+        Some(layer) => {
+            let image = std::fs::metadata(layer)?;
+            (image.mode() & 0o7777, Some((image.uid(), image.gid())))
+        }
+        None => (ROOT_MODE, None),
+    };
+    if let Some((uid, gid)) = owner {
+        std::os::unix::fs::chown(upper, Some(uid), Some(gid))?;
+    }
+    // After chown, which clears set-id bits; and whatever the umask is.
+    std::fs::set_permissions(upper, std::fs::Permissions::from_mode(mode))
 }
 
 /// # Safety
