@@ -3,6 +3,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
 use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
@@ -17,6 +19,9 @@ use crate::sys::{self, Cloned};
 
 /// A report of a child is one serialized [`EngineError`]; a longer one is cut and unreadable.
 const REPORT_BYTES_MAX: usize = 64 * 1024;
+
+/// The mode of a root directory that no layer brings.
+const ROOT_MODE: u32 = 0o755;
 
 /// A container whose program runs.
 #[derive(Debug)]
