@@ -177,7 +177,7 @@ def new_wharf():
             server.process.wait(PATIENCE)
         shutil.rmtree(server.directory, ignore_errors=True)
         server.directory.with_suffix(".log").unlink(missing_ok=True)
-    wait_until(lambda: leaks.snapshot() - before == leaks.nothing(), f"no leaks, but: {leaks.snapshot() - before}", 20)
+    leaks.check(before)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def wharf(archives):
     server.down()
     shutil.rmtree(server.directory, ignore_errors=True)
     server.directory.with_suffix(".log").unlink(missing_ok=True)
-    wait_until(lambda: leaks.snapshot() - before == leaks.nothing(), f"no leaks, but: {leaks.snapshot() - before}", 20)
+    leaks.check(before)
 
 
 @pytest.fixture

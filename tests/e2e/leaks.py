@@ -2,16 +2,13 @@
 
 import os
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
 
 class Snapshot(Counter):
     """A multiset of traces; subtracting keeps what is there now and was not before."""
-
-
-def nothing():
-    return Counter()
 
 
 def snapshot():
@@ -38,3 +35,18 @@ def snapshot():
             traces[f"process {b' '.join(command).decode(errors='replace')}"] += 1
     traces.update(f"pid namespace {name}" for name in namespaces)
     return traces
+
+
+SHOWN = 20
+
+
+def check(before, patience=20.0):
+    """Nothing is there that was not there before; the kernel may take a moment to clean up."""
+    deadline = time.monotonic() + patience
+    while True:
+        left = sorted((snapshot() - before).elements())
+        if not left:
+            return
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{len(left)} things are left behind: {left[:SHOWN]}")
+        time.sleep(0.05)

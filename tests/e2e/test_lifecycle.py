@@ -88,7 +88,7 @@ def test_an_entrypoint_that_does_not_exist(wharf):
 def test_what_a_container_sees_of_itself(wharf):
     script = (
         "id; hostname; cat /proc/self/status; ls /proc/self/fd; mount; ip -4 addr show eth0; "
-        "echo env=$COLOUR; pwd; ulimit -n; touch /x || echo readonly; cat /etc/resolv.conf"
+        "echo env=$COLOUR; pwd; ulimit -n; touch /x || echo readonly; cat /etc/hosts; ls -ld /"
     )
     definition = register(
         wharf,
@@ -102,9 +102,12 @@ def test_what_a_container_sees_of_itself(wharf):
     )
     arn = run(wharf, definition)
     task = wait_for_status(wharf, arn, "STOPPED")
+    wait_until(lambda: "env=blue" in messages(wharf, "/ecs/looks", stream_of(arn)), "its output")
     lines = messages(wharf, "/ecs/looks", stream_of(arn))
     text = "\n".join(lines)
-    assert "uid=1000(user) gid=1000(user) groups=1000(user),2000(extra)" in text
+    assert "uid=1000(user) gid=1000(user)" in text and "2000(extra)" in text
+    assert "127.0.0.1\tlocalhost" in text
+    assert any(line.startswith("drwxr-xr-x") and line.endswith(" /") for line in lines)
     assert "CapEff:\t0000000000000000" in text
     assert "Seccomp:\t2" in text
     assert f"inet {address_of(task)}/20" in text

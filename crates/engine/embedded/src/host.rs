@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -211,7 +211,8 @@ impl Host {
         for (name, text) in
             [("hosts", &files.hosts), ("hostname", &files.hostname), ("resolv.conf", &files.resolv_conf)]
         {
-            fs::write(directory.join(name), text).map_err(step("write the files"))?;
+            let file = directory.join(name);
+            fs::write(&file, text).and_then(|()| readable_by_all(&file)).map_err(step("write the files"))?;
         }
         if spec.netns.is_none() {
             netns::pin(self.mount_namespace.as_fd(), &directory.join("netns"))
@@ -313,14 +314,23 @@ fn find_overlay() -> Result<OverlayLayers, HostError> {
     Ok(if by_descriptor { OverlayLayers::ByDescriptor } else { OverlayLayers::ByText })
 }
 
+/// What a container sees must not depend on the umask of the process that prepared it.
+fn readable_by_all(file: &Path) -> io::Result<()> {
+    fs::set_permissions(file, fs::Permissions::from_mode(0o644))
+}
+
 /// The mount points that every container needs, so that making them writes nothing to its layer.
 fn make_skeleton(sandboxes_dir: &Path) -> io::Result<()> {
     let skeleton = sandboxes_dir.join(SKELETON);
-    for directory in ["proc", "sys", "dev", "etc"] {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(skeleton.join(directory))?;
+    for directory in ["", "proc", "sys", "dev", "etc"] {
+        let directory = skeleton.join(directory);
+        fs::create_dir_all(&directory)?;
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
     }
     for file in ["hosts", "hostname", "resolv.conf"] {
-        fs::OpenOptions::new().create(true).append(true).open(skeleton.join("etc").join(file))?;
+        let file = skeleton.join("etc").join(file);
+        fs::OpenOptions::new().create(true).append(true).open(&file)?;
+        readable_by_all(&file)?;
     }
     make_private_directory(&sandboxes_dir.join(MASK))
 }
