@@ -78,7 +78,7 @@ struct Keeper {
     /// Streams that may have more output than was moved in their last round.
     busy_streams: VecDeque<(ContainerNumber, Stream)>,
     timers: BTreeSet<(u64, ContainerNumber, Timer)>,
-    /// Children that failed to start, and end in a moment.
+    /// Children that have ended, or will in a moment.
     unreaped: Vec<u32>,
     shutdown: Option<Vec<Caller>>,
     _lock: File,

@@ -468,7 +468,9 @@ impl Keeper {
         let exit = ExitStatus { at: now.timestamp(), code, oom_killed, start_error: None };
         let exited = |started_at| Phase::Exited { started_at, exit: exit.clone() };
         let Phase::Running(running) = std::mem::replace(&mut container.phase, exited(None)) else { return };
-        let Running { started_at, mut output, .. } = *running;
+        let Running { process, started_at, mut output, .. } = *running;
+        // Later, when this is told: it takes the kernel a while.
+        self.unreaped.push(process.pid);
         container.phase = exited(Some(started_at));
         let (id, sandbox) = (container.id.clone(), container.sandbox.clone());
         if let Err(error) = self.mover.finish(&id, &mut output, now) {

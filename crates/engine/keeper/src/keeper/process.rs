@@ -36,9 +36,13 @@ pub fn adopt(process: ProcessRef) -> Option<OwnedFd> {
     (identify(process.pid) == Some(process)).then_some(pidfd)
 }
 
-/// How it ended, asked for when its pidfd is readable. A child is reaped by this.
+/// How it ended, asked for when its pidfd is readable. A child stays a zombie until [`reap`]: freeing
+/// it takes the kernel milliseconds, and the code is known before.
 pub fn end(pidfd: BorrowedFd<'_>, process: ProcessRef) -> End {
-    match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+    match rustix::process::waitid(
+        WaitId::PidFd(pidfd),
+        WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
+    ) {
         Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => End::Code(code),
             (None, Some(signal)) => End::Code(128 + signal),
@@ -162,6 +166,8 @@ mod tests {
             let pidfd = adopt(process).unwrap();
             wait_until_readable(&pidfd);
             assert_eq!(end(pidfd.as_fd(), process), End::Code(code));
+            assert!(reap(process.pid));
+            assert_eq!(identify(process.pid), None);
         }
     }
 
