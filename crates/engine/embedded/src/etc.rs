@@ -70,7 +70,7 @@ mod tests {
             netns: None,
             resources: SandboxResources::default(),
             name_servers: vec!["172.31.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
-            search_domains: vec!["ec2.internal".into(), "example.com".into()],
+            search_domains: vec!["vpc.internal".into(), "example.com".into()],
             hosts: vec![HostEntry {
                 address: "172.31.0.4".parse().unwrap(),
                 names: vec!["ip-172-31-0-4".into(), "me".into()],
@@ -87,7 +87,7 @@ mod tests {
         assert!(files.hosts.ends_with("172.31.0.4\tip-172-31-0-4 me\n"));
         assert_eq!(
             files.resolv_conf,
-            "nameserver 172.31.0.2\nnameserver fd00::2\nsearch ec2.internal example.com\n"
+            "nameserver 172.31.0.2\nnameserver fd00::2\nsearch vpc.internal example.com\n"
         );
     }
 

@@ -13,7 +13,7 @@
 //!   lives: nobody holds them then.
 //!
 //! What this crate must not do: create namespaces, mounts or cgroups (that is
-//! `wharf-engine-embedded`, run in spawner processes which the keeper forks), or speak of AWS.
+//! `wharf-engine-embedded`, run in spawner processes which the keeper forks), or know what a container is for.
 #![allow(unsafe_code, reason = "fork and daemonize, a shared mapping, the pidfd ioctl")]
 
 mod config;

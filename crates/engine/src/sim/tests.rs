@@ -1,3 +1,5 @@
+//! What the fake engine promises.
+
 use super::*;
 use crate::event::EventKind;
 use crate::spec::{ProcessSpec, Resources, SandboxResources};
