@@ -21,7 +21,7 @@ use crate::protocol::{
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between a keeper that served and a keeper that was told to serve, others may come and go.
-const CONNECT_ATTEMPTS_MAX: u32 = 5;
+const CONNECT_ATTEMPTS_MAX: u32 = 12;
 const CONNECT_BACKOFF: Duration = Duration::from_millis(20);
 const READ_BYTES: usize = 64 * 1024;
 /// The number of our own call to list after a connection or a gap.
@@ -44,8 +44,11 @@ impl Link {
                 Ok(link) => return Ok((link, connected)),
                 // It died between two words, or another is about to serve.
                 Err(KeeperError::Connect(error)) if attempts < CONNECT_ATTEMPTS_MAX => {
-                    if start::says_nobody_is_there(&error) {
-                        start::start(config).await?;
+                    let started = match start::says_nobody_is_there(&error) {
+                        true => start::start(config).await?,
+                        false => start::Started::Another,
+                    };
+                    if started == start::Started::Ours {
                         connected = Connected::Started;
                     } else {
                         tokio::time::sleep(backoff).await;
@@ -177,6 +180,8 @@ async fn session(
     let mut is_shut_down = false;
     loop {
         tokio::select! {
+            // First: an engine that nobody holds must not start another keeper.
+            biased;
             command = commands.recv() => {
                 let Some(command) = command else { return Parted::Unused };
                 let number = pending.add(command);

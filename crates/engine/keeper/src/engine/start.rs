@@ -44,8 +44,17 @@ pub fn make_dir(config: &KeeperConfig) -> Result<(), KeeperError> {
         .map_err(|source| KeeperError::Directory { path: config.dir.clone(), source })
 }
 
-/// Starts a keeper and returns once it serves, or once another does.
-pub async fn start(config: &KeeperConfig) -> Result<(), KeeperError> {
+/// Who serves the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// The keeper that was started: it serves.
+    Ours,
+    /// Another has the directory, and serves it now or soon.
+    Another,
+}
+
+/// Starts a keeper and returns once it serves, or once it finds that another has the directory.
+pub async fn start(config: &KeeperConfig) -> Result<Started, KeeperError> {
     let failed = |message: String| KeeperError::Start { message };
     let (program, args) =
         config.program.split_first().ok_or_else(|| failed("no program is given".to_owned()))?;
@@ -83,7 +92,8 @@ pub async fn start(config: &KeeperConfig) -> Result<(), KeeperError> {
     // The process that we started exits as soon as it has forked the keeper.
     let _ = child.wait().await;
     match String::from_utf8_lossy(&word).as_ref() {
-        crate::keeper::READY | crate::keeper::TAKEN => Ok(()),
+        crate::keeper::READY => Ok(Started::Ours),
+        crate::keeper::TAKEN => Ok(Started::Another),
         "" => Err(failed(format!("it ended at once; see {}", config.dir.join(paths::OWN_LOG).display()))),
         message => Err(failed(message.trim().to_owned())),
     }
