@@ -14,6 +14,8 @@ mod cpu;
 mod engine;
 mod image;
 mod keeper_process;
+mod load;
+mod peer;
 mod report;
 
 use std::path::PathBuf;
@@ -62,12 +64,19 @@ enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+    /// The peers of the engine bench
+    #[command(name = "__peer", hide = true)]
+    Peer { program: PathBuf, bundle: PathBuf, state: PathBuf },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     let report = match cli.bench {
         Bench::Keeper { arguments } => return Ok(keeper_process::run(arguments)),
+        Bench::Peer { program, bundle, state } => {
+            peer::serve(&program, &bundle, &state)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Bench::Engine { busybox, runs, sustained } => {
             runtime()?.block_on(engine::bench(&busybox, runs, sustained))?
         }
