@@ -151,11 +151,46 @@ pub(super) fn timestamp_to_text(timestamp: Timestamp, format: TimestampFormat) -
 }
 
 /// Unix seconds, with three digits of fraction where there is one.
-pub(super) fn seconds(timestamp: Timestamp) -> String {
+fn seconds(timestamp: Timestamp) -> String {
+    let mut text = Vec::with_capacity(16);
+    write_seconds(&mut text, timestamp);
+    text.into_iter().map(char::from).collect()
+}
+
+/// As [`seconds`]: a listing of tasks has hundreds of them, which `format!` would dominate.
+pub(super) fn write_seconds(out: &mut Vec<u8>, timestamp: Timestamp) {
     let millis = timestamp.as_millis();
+    if millis < 0 {
+        out.push(b'-');
+    }
     let (whole, fraction) = (millis.unsigned_abs() / 1000, millis.unsigned_abs() % 1000);
-    let sign = if millis < 0 { "-" } else { "" };
-    if fraction == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction:03}") }
+    write_unsigned(out, whole);
+    if fraction > 0 {
+        let digit = |of: u64| b'0' + (of % 10) as u8;
+        out.extend_from_slice(&[b'.', digit(fraction / 100), digit(fraction / 10), digit(fraction)]);
+    }
+}
+
+pub(super) fn write_integer(out: &mut Vec<u8>, value: i64) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    write_unsigned(out, value.unsigned_abs());
+}
+
+fn write_unsigned(out: &mut Vec<u8>, mut value: u64) {
+    // The digits of `u64::MAX`.
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 /// A double as text; what JSON and XML cannot say as a number has AWS's names.
@@ -247,6 +282,24 @@ mod tests {
         fn rfc_822_reads_what_it_writes(seconds in 0..SECONDS_MAX) {
             let timestamp = Timestamp::from_millis(seconds * 1000);
             prop_assert_eq!(timestamp_from_text(&timestamp_to_text(timestamp, TimestampFormat::Rfc822)), Some(timestamp));
+        }
+
+        #[test]
+        fn integers_are_written_as_they_print(value in any::<i64>(), small in -1000_i64..1000) {
+            for value in [value, small, i64::MIN, i64::MAX] {
+                let mut out = Vec::new();
+                write_integer(&mut out, value);
+                prop_assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
+            }
+        }
+
+        #[test]
+        fn unix_seconds_read_what_they_write(millis in SECONDS_MIN * 1000..SECONDS_MAX * 1000) {
+            let timestamp = Timestamp::from_millis(millis);
+            let text = seconds(timestamp);
+            let exact = millis % 1000 != 0 || !text.contains('.');
+            prop_assert!(exact, "{}", text);
+            prop_assert_eq!(text.parse().ok().and_then(timestamp_from_seconds), Some(timestamp));
         }
 
         #[test]
