@@ -27,6 +27,12 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// Runs a command that says nothing of interest on stdout: what it does say goes to stderr, because
+/// stdout may be a document.
+fn run_beside(command: &mut Command) -> Result<()> {
+    run(command.stdout(std::io::stderr()))
+}
+
 /// Runs a command, and fails when it fails.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot run {}", name_of(command)))?;
@@ -86,9 +92,9 @@ fn install(wanted: &[(&str, &'static str)]) -> Result<()> {
         );
     }
     let mut update = Command::new("apt-get");
-    run(update.args(["update", "-qq"]))?;
+    run_beside(update.args(["update", "-qq"]))?;
     let mut apt = Command::new("apt-get");
-    run(apt
+    run_beside(apt
         .args(["install", "-y", "-qq", "--no-install-recommends"])
         .args(&missing)
         .env("DEBIAN_FRONTEND", "noninteractive"))
@@ -115,10 +121,10 @@ fn environment(name: &str, requirements: &str) -> Result<PathBuf> {
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(bin);
     }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))
+    run_beside(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))
         .context("hint: on Debian, `apt-get install python3-venv`")?;
     let mut pip = Command::new(bin.join("pip"));
-    run(pip.args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements))?;
+    run_beside(pip.args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements))?;
     std::fs::write(&stamp, wanted).context("cannot write the stamp of the Python environment")?;
     Ok(bin)
 }
