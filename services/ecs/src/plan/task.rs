@@ -145,6 +145,17 @@ pub fn progress(task: &mut Task, definition: &TaskDefinition, seen: &Observation
     task.version != before
 }
 
+/// Writes down that a task is `PENDING`, and nothing else: by the time that this is stored its
+/// containers may run, or it may have been told to stop, and `seen` knows of neither.
+pub fn announce_pending(task: &mut Task, seen: &Observation, now: Timestamp) -> bool {
+    let as_it_was = task.status == TaskStatus::Provisioning && task.desired == DesiredStatus::Running;
+    if as_it_was && seen.interface.is_some() {
+        enter(task, TaskStatus::Pending, seen, now);
+        return true;
+    }
+    false
+}
+
 fn progress_containers(
     task: &mut Task,
     definition: &TaskDefinition,

@@ -361,6 +361,25 @@ fn the_moves_go_forward_and_every_status_but_the_last_has_one() {
 }
 
 #[test]
+fn what_is_stored_late_never_overtakes_a_stop_or_a_start() {
+    let definition = definition();
+    let seen = Observation { interface: Some((interface(), at(1))), ..Observation::default() };
+    let fresh = task(&definition);
+    let mut pending = fresh.clone();
+    assert!(announce_pending(&mut pending, &seen, at(2)));
+    assert_eq!(pending.status, TaskStatus::Pending);
+
+    let stop = StopRecord { code: StopCode::UserInitiated, reason: String::new() };
+    let stopped = Task { desired: DesiredStatus::Stopped, stop: Some(stop), ..fresh.clone() };
+    let running = Task { status: TaskStatus::Running, ..fresh };
+    for task in [stopped, running, pending] {
+        let mut after = task.clone();
+        assert!(!announce_pending(&mut after, &seen, at(3)));
+        assert_eq!((after.status, after.version), (task.status, task.version));
+    }
+}
+
+#[test]
 fn a_dependency_that_takes_longer_than_its_start_timeout_stops_the_task() {
     let mut world = World::new();
     for _ in 0..3 {

@@ -21,7 +21,8 @@ use super::live::Live;
 use super::logs::{Forwarder, destination};
 use super::{Platform, spec};
 use crate::plan::task::{
-    LogProgress, Observation, STOP_TIMEOUT_DEFAULT, Seen, StartFailure, Step, next, progress,
+    LogProgress, Observation, STOP_TIMEOUT_DEFAULT, Seen, StartFailure, Step, announce_pending, next,
+    progress,
 };
 use crate::records::{InterfaceRecord, StopCode, Task, TaskDefinition, TaskKey, TaskStatus};
 
@@ -88,7 +89,7 @@ impl Platform {
                     self.write(key, &definition, &seen, now).await?;
                     continue;
                 }
-                self.announce(key, &definition, &seen, now, &live);
+                self.announce(key, &seen, now, &live);
             }
             match step {
                 Step::Provision => self.provision(&task, &definition, &live).await?,
@@ -150,21 +151,22 @@ impl Platform {
     }
 
     /// Hands `PENDING` to the store without waiting for it.
-    fn announce(
-        self: &Arc<Self>,
-        key: &TaskKey,
-        definition: &Arc<TaskDefinition>,
-        seen: &Observation,
-        now: Timestamp,
-        live: &Live,
-    ) {
+    fn announce(self: &Arc<Self>, key: &TaskKey, seen: &Observation, now: Timestamp, live: &Live) {
         if std::mem::replace(&mut live.state.lock().announced, true) {
             return;
         }
-        let (platform, key, definition) = (Arc::clone(self), key.clone(), Arc::clone(definition));
-        let seen = seen.clone();
+        let (platform, key, seen) = (Arc::clone(self), key.clone(), seen.clone());
         self.spawn(async move {
-            if let Err(error) = platform.write(&key, &definition, &seen, now).await {
+            let written = platform.store.transact(|transaction| {
+                if let Some(task) = transaction.get::<Task>(&key) {
+                    let mut task = (*task).clone();
+                    if announce_pending(&mut task, &seen, now) {
+                        transaction.put(task);
+                    }
+                }
+                Ok::<_, Infallible>(())
+            });
+            if let Err(error) = written.await {
                 tracing::debug!(%error, "PENDING was not stored; the next write brings it");
             }
         });
