@@ -14,7 +14,7 @@ const SPAWNERS_MAX: usize = 64;
 pub struct KeeperConfig {
     /// Holds the socket, the state file, logs and sandboxes. Made when missing, mode 0700.
     pub dir: PathBuf,
-    /// Names this engine's cgroups on the host: 1 to 32 of `a-z`, `0-9`, `-`.
+    /// Names this engine's cgroups on the host, `wharf-<instance>`: 1 to 32 of `a-z`, `0-9`, `-`.
     pub instance: String,
     pub spawners: usize,
     /// The program that serves [`crate::main_from_args`], and the arguments that bring it there:
@@ -27,7 +27,7 @@ impl KeeperConfig {
     pub fn new(dir: impl Into<PathBuf>, program: Vec<OsString>) -> Self {
         let dir = dir.into();
         let hash = Fingerprint::of_bytes(dir.as_os_str().as_encoded_bytes()).short();
-        Self { dir, instance: format!("wharf-{hash:08x}"), spawners: SPAWNERS_DEFAULT, program }
+        Self { dir, instance: format!("{hash:08x}"), spawners: SPAWNERS_DEFAULT, program }
     }
 
     /// The arguments behind the program's, for [`KeeperConfig::from_args`].
