@@ -92,7 +92,7 @@ const NAME_BYTES_MAX: usize = 128;
 /// Finds the operation of `model` that the request names.
 ///
 /// # Errors
-/// `UnknownOperationException` (JSON) or `InvalidAction` (Query).
+/// `UnknownOperationException` (JSON), `InvalidAction` (Query), `NotImplemented` (EC2).
 pub(crate) fn find_operation(model: &ServiceModel, parts: &SignedParts<'_>) -> Result<usize, ApiError> {
     match model.protocol {
         Protocol::AwsJson1_0 | Protocol::AwsJson1_1 => json_operation(model, parts),
@@ -156,6 +156,12 @@ fn ec2_operation(model: &ServiceModel, parts: &SignedParts<'_>) -> Result<usize,
         }
     }
     model.operation(&action).ok_or_else(|| {
+        // The model holds an allow-list: a name that is not in it may well be one of AWS's.
+        let is_name =
+            action.len() <= NAME_BYTES_MAX && action.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if is_name && action.starts_with(|first: char| first.is_ascii_uppercase()) {
+            return ApiError::not_implemented(format_args!("{}:{action}", model.name));
+        }
         ApiError::sender(
             "InvalidAction",
             format!("The action {} is not valid for this web service.", bounded(&action)),
