@@ -284,7 +284,8 @@ fn next_status(task: &Task, definition: &TaskDefinition, seen: &Observation) -> 
     let ran = task.containers.iter().any(|container| container.started_at.is_some());
     match task.status {
         TaskStatus::Provisioning if seen.interface.is_some() => Some(TaskStatus::Pending),
-        TaskStatus::Provisioning if stopping => Some(TaskStatus::Deprovisioning),
+        // A record can lag behind: what an earlier life of the control plane started may run already.
+        TaskStatus::Provisioning if stopping && !alive => Some(TaskStatus::Deprovisioning),
         TaskStatus::Pending if has_started(task, definition) => Some(TaskStatus::Running),
         TaskStatus::Pending if stopping && ran => Some(TaskStatus::Stopping),
         TaskStatus::Pending if stopping => Some(TaskStatus::Deprovisioning),
@@ -352,6 +353,9 @@ fn enter(task: &mut Task, status: TaskStatus, seen: &Observation, now: Timestamp
 /// What to do about a task whose record is up to date with `seen`.
 pub fn next(task: &Task, definition: &TaskDefinition, seen: &Observation, now: Timestamp) -> Step {
     match task.status {
+        TaskStatus::Provisioning if task.desired == DesiredStatus::Stopped => {
+            next_stop(task, definition, seen)
+        }
         TaskStatus::Provisioning => Step::Provision,
         TaskStatus::Pending => next_start(task, definition, seen, now),
         TaskStatus::Activating | TaskStatus::Running | TaskStatus::Deactivating => Step::Wait,

@@ -152,6 +152,8 @@ enum Happening {
     },
     UserStops,
     HostRestarts,
+    /// The control plane dies and comes back with the record as it was last stored.
+    ControlPlaneDies,
     TimePasses {
         millis: i64,
     },
@@ -166,6 +168,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => (0_usize..3).prop_map(|container| Happening::LogDrains { container }),
         1 => Just(Happening::UserStops),
         1 => Just(Happening::HostRestarts),
+        1 => Just(Happening::ControlPlaneDies),
         2 => (0_i64..90_000).prop_map(|millis| Happening::TimePasses { millis }),
     ]
 }
@@ -174,6 +177,8 @@ fn happening() -> impl Strategy<Value = Happening> {
 struct World {
     definition: TaskDefinition,
     task: Task,
+    /// The record as it is sure to be after a crash.
+    durable: Task,
     seen: Observation,
     now: Timestamp,
     forgotten: bool,
@@ -184,7 +189,7 @@ impl World {
         let definition = definition();
         let task = task(&definition);
         let seen = Observation { containers: vec![SeenContainer::default(); 3], ..Observation::default() };
-        Self { definition, task, seen, now: at(1_000), forgotten: false }
+        Self { definition, durable: task.clone(), task, seen, now: at(1_000), forgotten: false }
     }
 
     fn step(&self) -> Step {
@@ -256,8 +261,10 @@ impl World {
             }
             Happening::UserStops => {
                 if self.task.desired == DesiredStatus::Running {
-                    self.task.desired = DesiredStatus::Stopped;
-                    self.task.stop = Some(StopRecord { code: StopCode::UserInitiated, reason: "u".into() });
+                    for task in [&mut self.task, &mut self.durable] {
+                        task.desired = DesiredStatus::Stopped;
+                        task.stop = Some(StopRecord { code: StopCode::UserInitiated, reason: "u".into() });
+                    }
                 }
             }
             Happening::HostRestarts => {
@@ -270,6 +277,26 @@ impl World {
                 }
                 self.seen = Observation {
                     containers: std::mem::take(&mut self.seen.containers),
+                    ..Observation::default()
+                };
+            }
+            Happening::ControlPlaneDies => {
+                self.task = self.durable.clone();
+                let known = self.task.status > TaskStatus::Pending;
+                let interface = self.task.network.interface.clone().filter(|_| known);
+                let containers = std::mem::take(&mut self.seen.containers);
+                let adopted = |seen: SeenContainer| SeenContainer {
+                    log: if seen.engine == Seen::Absent {
+                        LogProgress::None
+                    } else {
+                        LogProgress::Forwarding
+                    },
+                    engine: seen.engine,
+                    ..SeenContainer::default()
+                };
+                self.seen = Observation {
+                    interface: interface.map(|interface| (interface, self.now)),
+                    containers: containers.into_iter().map(adopted).collect(),
                     ..Observation::default()
                 };
             }
@@ -298,6 +325,9 @@ impl World {
                 let told = matches!(seen, Seen::Exited { code, .. } if *code == container.exit_code);
                 assert!(told, "an exit code that the engine did not tell");
             }
+            if matches!(seen, Seen::Running { .. }) {
+                assert_eq!(container.status, ContainerStatus::Running, "it runs, and is not said to");
+            }
             if container.status == ContainerStatus::Running {
                 assert!(matches!(seen, Seen::Running { .. }), "{:?} is not {seen:?}", container.status);
             }
@@ -313,6 +343,11 @@ impl World {
         }
         if before.stop.is_some() {
             assert_eq!(before.stop, self.task.stop, "the first reason stays");
+        }
+        // `PENDING` is handed to the store while the work goes on; all else is stored first.
+        let going_on = matches!(self.step(), Step::Provision | Step::Prepare | Step::Start(_));
+        if !(self.task.status == TaskStatus::Pending && going_on) {
+            self.durable = self.task.clone();
         }
     }
 }
