@@ -129,6 +129,8 @@ fn start_log() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // A log on a full disk is lost; telling so on the same full disk would end the process.
+        .log_internal_errors(false)
         .init();
 }
 
