@@ -94,10 +94,11 @@ fn install(wanted: &[(&str, &'static str)]) -> Result<()> {
     let mut update = Command::new("apt-get");
     run_beside(update.args(["update", "-qq"]))?;
     let mut apt = Command::new("apt-get");
-    run_beside(apt
-        .args(["install", "-y", "-qq", "--no-install-recommends"])
-        .args(&missing)
-        .env("DEBIAN_FRONTEND", "noninteractive"))
+    run_beside(
+        apt.args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(&missing)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
 }
 
 /// The Python environment of the tests; returns its `bin` folder.
