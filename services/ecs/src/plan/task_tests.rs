@@ -152,7 +152,8 @@ enum Happening {
     },
     UserStops,
     HostRestarts,
-    /// The control plane dies and comes back with the record as it was last stored.
+    /// The control plane dies, perhaps with a step done and not written down, and comes back with
+    /// the record as it was last stored.
     ControlPlaneDies,
     TimePasses {
         millis: i64,
@@ -281,6 +282,10 @@ impl World {
                 };
             }
             Happening::ControlPlaneDies => {
+                let underway = self.step();
+                if underway != Step::Forget {
+                    self.succeed(underway);
+                }
                 self.task = self.durable.clone();
                 let known = self.task.status > TaskStatus::Pending;
                 let interface = self.task.network.interface.clone().filter(|_| known);
