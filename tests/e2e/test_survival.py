@@ -109,29 +109,3 @@ def test_down_stops_everything_and_a_second_up_finds_the_data(new_wharf, archive
     assert task["lastStatus"] == "STOPPED"
     assert "busybox" in wharf.cli("images").stdout
     assert messages(wharf, "/ecs/comes-back", stream_of(arn)) == []
-
-
-def test_reset_empties_all_state(new_wharf, archives):
-    import urllib.error
-    import urllib.request
-
-    import pytest
-
-    wharf = new_wharf("--allow-reset")
-    wharf.cli("load", str(archives["busybox"]))
-    arn = run(wharf, register(wharf, "gone", command=["sleep", "600"]))
-    wait_for_status(wharf, arn, "RUNNING")
-    request = urllib.request.Request(f"{wharf.endpoint}/_wharf/reset", method="POST")
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        assert answer.status == 200
-    assert wharf.client("ecs").list_task_definitions()["taskDefinitionArns"] == []
-    assert wharf.client("logs").describe_log_groups()["logGroups"] == []
-    assert wharf.client("ec2").describe_network_interfaces()["NetworkInterfaces"] == []
-    assert pid_of_command("sleep\x00600") is None
-
-    guarded = new_wharf()
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(
-            urllib.request.Request(f"{guarded.endpoint}/_wharf/reset", method="POST"), timeout=10
-        )
-    assert refused.value.code in (403, 404)

@@ -289,7 +289,9 @@ impl Platform {
     /// Stops every task and empties all state.
     async fn reset(&self) -> Result<()> {
         self.services.reset().await?;
-        self.store.wipe().await.context(|| "the state could not be emptied".to_owned())
+        self.store.wipe().await.context(|| "the state could not be emptied".to_owned())?;
+        let network = || "the default VPC could not be made".to_owned();
+        self.services.ec2.warm(&self.facts.home).await.context(network)
     }
 
     pub async fn down(&self) -> Result<Downed> {
@@ -306,7 +308,7 @@ impl Platform {
         }
         self.services.ecs.stop().await;
         self.engine.shutdown().await.context(|| "the engine could not be taken down".to_owned())?;
-        self.endpoints.close().await;
+        self.endpoints.close_all().await;
         self.data_plane.teardown().await.context(|| "the network could not be taken down".to_owned())?;
         let _ = std::fs::remove_dir_all(network_directory(&self.layout));
         self.downed.notify_one();

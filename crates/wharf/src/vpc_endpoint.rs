@@ -3,6 +3,7 @@
 //! Whenever a VPC comes to be, a listener is opened inside it. A caller is known by its address
 //! alone.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Mutex, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use wharf_contracts::TaskMetadata;
 use wharf_ec2::VpcEndpoints;
 use wharf_network::{DataPlane, NetworkError, TASK_ENDPOINT, VpcSpec};
@@ -30,7 +31,8 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct TaskEndpoints {
     plane: Arc<dyn DataPlane>,
     metadata: Arc<OnceLock<Arc<dyn TaskMetadata>>>,
-    listeners: Mutex<JoinSet<()>>,
+    /// By VPC. Ending one ends its connections.
+    listeners: Mutex<HashMap<String, JoinHandle<()>>>,
 }
 
 impl TaskEndpoints {
@@ -44,9 +46,11 @@ impl TaskEndpoints {
         let _ = self.metadata.set(metadata);
     }
 
-    /// Closes every listener: a namespace is gone only when its last socket is.
-    pub async fn close(&self) {
-        self.listeners.lock().await.shutdown().await;
+    /// Closes every socket in every VPC: a namespace is gone only when its last socket is.
+    pub async fn close_all(&self) {
+        for (_, listener) in self.listeners.lock().await.drain() {
+            end(listener).await;
+        }
     }
 }
 
@@ -54,9 +58,27 @@ impl TaskEndpoints {
 impl VpcEndpoints for TaskEndpoints {
     async fn open(&self, vpc: &VpcSpec) -> Result<(), NetworkError> {
         let listener = self.plane.listen(vpc.clone(), TASK_ENDPOINT, PORT).await?;
-        self.listeners.lock().await.spawn(accept(listener, vpc.id.clone(), Arc::clone(&self.metadata)));
+        let accepting = tokio::spawn(accept(listener, vpc.id.clone(), Arc::clone(&self.metadata)));
+        let before = self.listeners.lock().await.insert(vpc.id.clone(), accepting);
+        if let Some(before) = before {
+            end(before).await;
+        }
         Ok(())
     }
+
+    async fn close(&self, vpc_id: &str) {
+        let listener = self.listeners.lock().await.remove(vpc_id);
+        if let Some(listener) = listener {
+            end(listener).await;
+        }
+    }
+}
+
+/// Ends the task and waits until its sockets are closed.
+async fn end(listener: JoinHandle<()>) {
+    listener.abort();
+    // It ends as cancelled, which is what was asked for.
+    let _ = listener.await;
 }
 
 async fn accept(listener: TcpListener, vpc_id: String, metadata: Arc<OnceLock<Arc<dyn TaskMetadata>>>) {
@@ -69,7 +91,9 @@ async fn accept(listener: TcpListener, vpc_id: String, metadata: Arc<OnceLock<Ar
     };
     let vpc_id: Arc<str> = vpc_id.into();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
     loop {
+        while connections.try_join_next().is_some() {}
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -81,7 +105,7 @@ async fn accept(listener: TcpListener, vpc_id: String, metadata: Arc<OnceLock<Ar
         };
         let IpAddr::V4(address) = peer.ip() else { continue };
         let (vpc_id, metadata) = (Arc::clone(&vpc_id), Arc::clone(&metadata));
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let service = service_fn(move |request| {
                 let answer = answer(&request, &vpc_id, address, metadata.get());
                 async move { Ok::<_, std::convert::Infallible>(answer) }

@@ -48,6 +48,10 @@ pub trait VpcEndpoints: Send + Sync {
     /// # Errors
     /// When the endpoints cannot be opened; no interface is made then, and the next one tries again.
     async fn open(&self, vpc: &VpcSpec) -> Result<(), NetworkError>;
+
+    /// Closes what was opened in this VPC, before it is removed: an open socket would keep its
+    /// namespace alive. Closing what is not open succeeds.
+    async fn close(&self, vpc_id: &str);
 }
 
 /// What the service is made of.
@@ -145,6 +149,9 @@ impl Ec2Service {
             self.plane.detach(&eni.id).await?;
         }
         for vpc in vpcs {
+            if let Some(endpoints) = &self.endpoints {
+                endpoints.close(&vpc.id).await;
+            }
             self.plane.remove_vpc(&vpc.id).await?;
         }
         self.addresses.clear();

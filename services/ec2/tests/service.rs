@@ -24,14 +24,19 @@ struct World {
     lives: u64,
 }
 
+/// How often endpoints were opened and closed.
 #[derive(Default)]
-struct Endpoints(AtomicUsize);
+struct Endpoints(AtomicUsize, AtomicUsize);
 
 #[async_trait]
 impl VpcEndpoints for Endpoints {
     async fn open(&self, _vpc: &VpcSpec) -> Result<(), NetworkError> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(())
+    }
+
+    async fn close(&self, _vpc_id: &str) {
+        self.1.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -341,6 +346,7 @@ async fn a_new_life_adopts_what_is_recorded_and_removes_what_is_not() {
     service.forget().await.unwrap();
     assert!(world.plane.attached().is_empty());
     assert_eq!(wharf_network::DataPlane::status(&*world.plane).vpcs, 0);
+    assert_eq!(world.opened.1.load(Ordering::SeqCst), 1, "its endpoint is closed before it is removed");
 }
 
 #[tokio::test]
