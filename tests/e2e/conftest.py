@@ -132,6 +132,7 @@ class Wharf:
         self.cli("down")
         if self.process is not None:
             self.process.wait(PATIENCE)
+        self.process = self.ready = None
 
 
 @pytest.fixture(scope="session")
@@ -218,11 +219,15 @@ def network(server, public="DISABLED"):
 
 
 def register(server, family, *, image="busybox", command=None, cpu="256", memory="512", group=None, **container):
-    """Registers a FARGATE task definition of one container that logs to `group`; returns its ARN."""
+    """Registers a FARGATE task definition of one container that logs to `group`; returns its ARN.
+
+    A program that is pid 1 and has no handler does not hear SIGTERM, so the grace is short here.
+    """
     definition = {
         "name": "main",
         "image": image,
         "essential": True,
+        "stopTimeout": 2,
         "logConfiguration": {
             "logDriver": "awslogs",
             "options": {

@@ -173,6 +173,7 @@ def test_two_containers_share_the_network_and_the_essential_one_decides(wharf, e
                 "name": "server",
                 "image": "busybox",
                 "essential": False,
+                "stopTimeout": 2,
                 "command": ["sh", "-c", "echo hello from the other side > /index.html; exec httpd -f -p 127.0.0.1:9000 -h /"],
                 "logConfiguration": logging,
             },
