@@ -1,10 +1,10 @@
 //! How much a signed call costs. Not a test: figures depend on the machine.
 //!
 //! ```text
-//! cargo run --release -p wharf-wire --example measure -- pipeline        # no sockets, one thread
-//! cargo run --release -p wharf-wire --example measure -- verify          # the signature alone
-//! cargo run --release -p wharf-wire --example measure -- serve           # prints its address
-//! cargo run --release -p wharf-wire --example measure -- load ADDRESS 16 5   # connections, seconds
+//! cargo run --release -p wharf-wire --example measure_wire -- pipeline        # no sockets, one thread
+//! cargo run --release -p wharf-wire --example measure_wire -- verify          # the signature alone
+//! cargo run --release -p wharf-wire --example measure_wire -- serve           # prints its address
+//! cargo run --release -p wharf-wire --example measure_wire -- load ADDRESS 16 5   # connections, seconds
 //! ```
 //!
 //! The service answers `ecs:ListTasks` with 100 ARNs from memory, so that what is measured is the

@@ -1,4 +1,4 @@
-//! Measures the store: `cargo run --release -p wharf-state --example measure`. Prints figures, asserts
+//! Measures the store: `cargo run --release -p wharf-state --example measure_state`. Prints figures, asserts
 //! nothing. The directory is a temporary one; set `TMPDIR` to choose the disk.
 
 #![allow(clippy::print_stdout, reason = "the figures are what this program is for")]
