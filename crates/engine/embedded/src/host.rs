@@ -18,6 +18,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -26,6 +27,7 @@ use wharf_engine::{ContainerId, EngineError, SandboxId, SandboxSpec, Stats};
 
 use crate::capability::{Capability, CapabilitySet};
 use crate::cgroup::{self, CgroupError, CgroupMounts, Driver, Kind};
+use crate::cleaner::{self, Cleaner};
 use crate::rlimit::Raise;
 use crate::seccomp::Filters;
 use crate::{etc, netns, sys};
@@ -52,9 +54,15 @@ pub enum HostError {
     NotRoot,
     #[error("the kernel is too old: Linux {}.{} or newer is needed, this is {found}", KERNEL_MIN.0, KERNEL_MIN.1)]
     Kernel { found: String },
-    #[error("the kernel has no overlayfs")]
+    #[error(
+        "the kernel has no overlayfs: load its module with `modprobe overlay`, or take a kernel that has it"
+    )]
     NoOverlay,
-    #[error("the directory {} is on overlayfs, which cannot hold the writable layer of another", .0.display())]
+    #[error(
+        "the directory {} is on overlayfs, which cannot hold the writable layer of another: \
+         choose one on another filesystem",
+        .0.display()
+    )]
     OverlayOnOverlay(PathBuf),
     #[error(
         "the instance name {0:?} is not 1 to {INSTANCE_BYTES_MAX} lower-case letters, digits and hyphens"
@@ -87,6 +95,8 @@ pub struct Host {
     pub(crate) filters: FilterCache,
     pub(crate) overlay: OverlayLayers,
     pub(crate) permitted: CapabilitySet,
+    /// A spawner's, which has no time to remove directories itself.
+    pub(crate) cleaner: OnceLock<Cleaner>,
     root: OwnedFd,
     mount_namespace: OwnedFd,
     /// Holding it keeps cgroup moves fast, see [`favor_moves`].
@@ -144,6 +154,7 @@ impl Host {
             filters: FilterCache::default(),
             overlay,
             permitted,
+            cleaner: OnceLock::new(),
             root: open("/", OFlags::PATH | OFlags::DIRECTORY)?,
             mount_namespace: open("/proc/self/ns/mnt", OFlags::RDONLY)?,
             _moves: moves,
@@ -231,7 +242,7 @@ impl Host {
             netns::unpin(self.mount_namespace.as_fd(), &netns)
                 .map_err(|error| io_error(&format!("remove the network namespace of {sandbox}"), &error))?;
         }
-        remove_tree(&directory)
+        self.throw_away(&directory)
             .map_err(|error| io_error(&format!("remove the directory of sandbox {sandbox}"), &error))
     }
 
@@ -239,12 +250,22 @@ impl Host {
     /// Repeatable. Ask [`Host::oom_killed`] before.
     pub fn clean_container(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<(), EngineError> {
         self.driver.remove_container(sandbox, container).map_err(|error| cgroup_error(&error))?;
-        remove_tree(&self.container_dir(sandbox, container))
+        self.throw_away(&self.container_dir(sandbox, container))
             .map_err(|error| io_error(&format!("remove the files of container {container}"), &error))
     }
 
-    /// Removes every sandbox of an earlier life that is not in `keep`.
+    fn throw_away(&self, directory: &Path) -> io::Result<()> {
+        match self.cleaner.get().map(|cleaner| cleaner.take(directory)) {
+            Some(Ok(())) => Ok(()),
+            _ => remove_tree(directory),
+        }
+    }
+
+    /// Removes every sandbox of an earlier life that is not in `keep`, and what earlier lives threw
+    /// away.
     pub fn sweep(&self, keep: &BTreeSet<SandboxId>) -> Result<(), EngineError> {
+        empty(&cleaner::trash_dir(&self.config.sandboxes_dir))
+            .map_err(|error| io_error("remove what was thrown away", &error))?;
         let mut found: BTreeSet<SandboxId> = self
             .driver
             .sandboxes()
@@ -332,7 +353,8 @@ fn make_skeleton(sandboxes_dir: &Path) -> io::Result<()> {
         fs::OpenOptions::new().create(true).append(true).open(&file)?;
         readable_by_all(&file)?;
     }
-    make_private_directory(&sandboxes_dir.join(MASK))
+    make_private_directory(&sandboxes_dir.join(MASK))?;
+    make_private_directory(&cleaner::trash_dir(sandboxes_dir))
 }
 
 /// Makes `write(cgroup.procs)` take microseconds where it takes a grace period of RCU (5 to 15 ms).
@@ -362,6 +384,10 @@ fn remove_tree(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+fn empty(directory: &Path) -> io::Result<()> {
+    fs::read_dir(directory)?.try_for_each(|entry| remove_tree(&entry?.path()))
 }
 
 /// An I/O error in the engine's words: what is exhausted is told apart from what is broken.

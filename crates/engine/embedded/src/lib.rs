@@ -29,6 +29,7 @@
 
 pub mod capability;
 pub mod cgroup;
+mod cleaner;
 mod container;
 mod etc;
 mod host;

@@ -22,6 +22,7 @@ use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 use wharf_engine::{ContainerId, ContainerSpec, EngineError, SandboxId, SandboxSpec};
 
+use crate::cleaner::Cleaner;
 use crate::host::Host;
 use crate::spawn::{Parent, SpawnFailure, Stdio, spawn};
 use crate::sys;
@@ -213,6 +214,7 @@ pub fn run(host: &Host, socket: &OwnedFd) -> ! {
         .map_err(io::Error::from)
         .and_then(|()| enlarge(socket))
         .and_then(|()| leave_host_mounts(host))
+        .and_then(|()| start_cleaner(host))
         .and_then(|()| host.driver.enter_shared().map_err(io::Error::other));
     if prepared.is_err() {
         sys::exit_now(1);
@@ -235,6 +237,15 @@ pub fn run(host: &Host, socket: &OwnedFd) -> ! {
             sys::exit_now(1);
         }
     }
+}
+
+/// Before the spawner is in a group of the engine's: the cleaner shall not keep it from being removed.
+fn start_cleaner(host: &Host) -> io::Result<()> {
+    // SAFETY: a spawner has one thread.
+    let cleaner = unsafe { Cleaner::fork(&host.config().sandboxes_dir) }?;
+    // Nobody else sets it.
+    let _ = host.cleaner.set(cleaner);
+    Ok(())
 }
 
 fn failed(error: EngineError) -> Reply {
