@@ -144,12 +144,19 @@ struct Target {
     client: Client,
     pid: u32,
     subnet: String,
+    security_group: String,
     tasks: Vec<String>,
 }
 
 impl Target {
     fn new(endpoint: &str, pid: u32) -> Result<Self> {
-        Ok(Self { client: client(endpoint)?, pid, subnet: String::new(), tasks: Vec::new() })
+        Ok(Self {
+            client: client(endpoint)?,
+            pid,
+            subnet: String::new(),
+            security_group: String::new(),
+            tasks: Vec::new(),
+        })
     }
 
     async fn call(&mut self, operation: &str, input: &Value) -> Result<Value> {
@@ -163,15 +170,9 @@ impl Target {
     }
 
     async fn prepare(&mut self) -> Result<()> {
-        let mut headers = http::HeaderMap::new();
-        headers.insert("content-type", "application/x-www-form-urlencoded; charset=utf-8".parse()?);
-        let body = "Action=DescribeSubnets&Version=2016-11-15".into();
-        let answer =
-            self.client.send("ec2", "POST".parse()?, "/", "", headers, body, SystemClock.now()).await?;
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        let start = text.find("<subnetId>").context("there is no subnet")? + "<subnetId>".len();
-        let end = start + text[start..].find('<').context("the answer is cut")?;
-        text[start..end].clone_into(&mut self.subnet);
+        self.subnet = self.first_of("DescribeSubnets", "subnetId").await?;
+        // moto starts no task without one.
+        self.security_group = self.first_of("DescribeSecurityGroups", "groupId").await?;
         for cluster in ["default", CLUSTER] {
             self.call("CreateCluster", &json!({"clusterName": cluster})).await?;
         }
@@ -179,12 +180,29 @@ impl Target {
         Ok(())
     }
 
+    /// The text of the first element of a name in the answer of an operation of EC2.
+    async fn first_of(&mut self, operation: &str, element: &str) -> Result<String> {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("content-type", "application/x-www-form-urlencoded; charset=utf-8".parse()?);
+        let body = format!("Action={operation}&Version=2016-11-15").into();
+        let answer =
+            self.client.send("ec2", "POST".parse()?, "/", "", headers, body, SystemClock.now()).await?;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let open = format!("<{element}>");
+        let start = text.find(&open).with_context(|| format!("{operation} finds nothing"))? + open.len();
+        let end = start + text[start..].find('<').context("the answer is cut")?;
+        Ok(text[start..end].to_owned())
+    }
+
     fn run_task(&self, family: &str) -> Value {
         json!({
             "cluster": "default",
             "launchType": "FARGATE",
             "taskDefinition": family,
-            "networkConfiguration": {"awsvpcConfiguration": {"subnets": [self.subnet]}},
+            "networkConfiguration": {"awsvpcConfiguration": {
+                "subnets": [self.subnet],
+                "securityGroups": [self.security_group],
+            }},
         })
     }
 
@@ -292,7 +310,11 @@ fn definition_of(family: &str, image: &str) -> Value {
         "containerDefinitions": [{
             "name": "main",
             "image": image,
+            // moto starts no task without it.
+            "memory": 512,
             "essential": true,
+            // It may be told before it listens.
+            "stopTimeout": 2,
             // Ends at once on SIGTERM.
             "command": ["/bin/busybox", "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done"],
             "portMappings": [{"containerPort": 8080}],
@@ -340,14 +362,15 @@ impl Wharf {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// The keeper and its spawners.
+    /// The keeper and its spawners. Its other children are the containers.
     fn keepers(&self) -> Result<Vec<u32>> {
         let status: Value = serde_json::from_str(&self.command(&["status", "--json"])?)?;
         let keeper = u32::try_from(status["keeper_pid"].as_u64().context("no keeper")?)?;
         let children = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"))?;
-        Ok(std::iter::once(keeper)
-            .chain(children.split_whitespace().filter_map(|pid| pid.parse().ok()))
-            .collect())
+        let program = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let own = program(keeper);
+        let spawners = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        Ok(std::iter::once(keeper).chain(spawners.filter(|&pid| program(pid) == own)).collect())
     }
 
     /// Proportional set size of the keeper and its spawners.

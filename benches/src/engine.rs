@@ -42,7 +42,6 @@ pub async fn bench(busybox: &Path, runs: usize, sustained: usize) -> Result<Repo
     let directory = tempfile::Builder::new().prefix("wharf-bench").tempdir()?;
     let layer = directory.path().join("layer");
     make_root(&layer, busybox)?;
-    let mut report = Report::new();
 
     let rng = SystemRng::new();
     let instance = InstanceId::new(rng.hex(8)).context("eight digits are an instance id")?;
@@ -62,22 +61,41 @@ pub async fn bench(busybox: &Path, runs: usize, sustained: usize) -> Result<Repo
     let bench = Arc::new(Bench {
         engine,
         plane: Arc::new(plane),
-        layer: layer.clone(),
+        layer,
         rng,
         hosts: Mutex::new((4..4000).rev().collect()),
     });
 
-    let mut crun = Peer::start("crun", directory.path(), &layer, &PROGRAM)?;
-    let mut runc = Peer::start("runc", directory.path(), &layer, &PROGRAM)?;
+    let measured = measure(&bench, &directory, runs, sustained).await;
+    // Nothing stays behind, whatever became of it.
+    bench.engine.shutdown().await?;
+    bench.plane.teardown().await?;
+    measured
+}
+
+async fn measure(
+    bench: &Arc<Bench>,
+    directory: &tempfile::TempDir,
+    runs: usize,
+    sustained: usize,
+) -> Result<Report> {
+    let mut report = Report::new();
+    let mut crun = Peer::start("crun", directory.path(), &bench.layer, &PROGRAM)?;
+    let mut runc = Peer::start("runc", directory.path(), &bench.layer, &PROGRAM)?;
     for _ in 0..BLOCK {
         bench.start_to_exit().await?;
     }
     // In turns, so that the machine's noise falls on all alike; a turn is long enough that what one
     // leaves to the kernel to clean up is not counted with another.
     let (mut ours, mut theirs_crun, mut theirs_runc) = (Vec::new(), Vec::new(), Vec::new());
+    let mut parts = Life::PARTS.map(|_| Vec::new());
     while ours.len() < runs {
         for _ in 0..BLOCK {
-            ours.push(bench.start_to_exit().await?.as_secs_f64() * 1000.0);
+            let life = bench.start_to_exit().await?;
+            ours.push(millis(life.exited));
+            for (samples, part) in parts.iter_mut().zip(life.parts()) {
+                samples.push(millis(part));
+            }
         }
         for (peer, samples) in [(&mut crun, &mut theirs_crun), (&mut runc, &mut theirs_runc)] {
             let Some(peer) = peer else { continue };
@@ -88,6 +106,9 @@ pub async fn bench(busybox: &Path, runs: usize, sustained: usize) -> Result<Repo
         tokio::time::sleep(REST).await;
     }
     let ours = Spread::of(ours);
+    for (name, samples) in Life::PARTS.into_iter().zip(parts) {
+        report.add(&format!("of which {name}"), "ms", Spread::of(samples), None, "a part of the 3 ms");
+    }
     let spread = |samples: Vec<f64>| (!samples.is_empty()).then(|| Spread::of(samples));
     report.add(
         "container start → exit, own address",
@@ -108,7 +129,7 @@ pub async fn bench(busybox: &Path, runs: usize, sustained: usize) -> Result<Repo
 
     let mut rates = Vec::new();
     for _ in 0..3 {
-        rates.push(sustained_rate(&bench, sustained).await?);
+        rates.push(sustained_rate(bench, sustained).await?);
     }
     let crun_rate = crun.as_mut().map(|crun| crun.rate(100)).transpose()?;
     let peer = format!("crun run, {AT_ONCE} at a time, without address and overlay");
@@ -119,9 +140,6 @@ pub async fn bench(busybox: &Path, runs: usize, sustained: usize) -> Result<Repo
         crun_rate.map(|rate| (peer.as_str(), Spread::of(vec![rate]))),
         "≥ 450/s",
     );
-
-    bench.engine.shutdown().await?;
-    bench.plane.teardown().await?;
     Ok(report)
 }
 
@@ -133,9 +151,30 @@ fn subnet() -> SubnetSpec {
     SubnetSpec { id: "subnet-0123456789abcdef0".to_owned(), cidr: "172.31.0.0/20".parse().expect("a block") }
 }
 
+/// How long after its begin a container was where.
+#[derive(Clone, Copy)]
+struct Life {
+    attached: Duration,
+    made: Duration,
+    started: Duration,
+    exited: Duration,
+}
+
+impl Life {
+    const PARTS: [&str; 4] = ["attach an address", "make the sandbox", "start", "run and exit"];
+
+    fn parts(self) -> [Duration; 4] {
+        [self.attached, self.made - self.attached, self.started - self.made, self.exited - self.started]
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
 impl Bench {
     /// From "make it an address" to "its exit is told".
-    async fn start_to_exit(self: &Arc<Self>) -> Result<Duration> {
+    async fn start_to_exit(self: &Arc<Self>) -> Result<Life> {
         let id = self.rng.hex(32);
         let host = self.hosts.lock().await.pop().context("no address is free")?;
         let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 31, 0, 0)) + host);
@@ -154,6 +193,7 @@ impl Bench {
 
         let begun = Instant::now();
         let attached = self.plane.attach(eni.clone()).await?;
+        let attach = begun.elapsed();
         self.engine
             .create_sandbox(SandboxSpec {
                 id: sandbox.clone(),
@@ -170,7 +210,9 @@ impl Bench {
                 labels: Vec::new(),
             })
             .await?;
+        let made = begun.elapsed();
         self.engine.start_container(&sandbox, self.container(container.clone())).await?;
+        let started = begun.elapsed();
         loop {
             match events.recv().await {
                 Ok(event) if event.container == container => {
@@ -185,12 +227,12 @@ impl Bench {
                 Err(error) => bail!("the events broke off: {error}"),
             }
         }
-        let took = begun.elapsed();
+        let exited = begun.elapsed();
 
         self.engine.remove_sandbox(&sandbox).await?;
         self.plane.detach(&eni.id).await?;
         self.hosts.lock().await.push(host);
-        Ok(took)
+        Ok(Life { attached: attach, made, started, exited })
     }
 
     fn container(&self, id: ContainerId) -> ContainerSpec {

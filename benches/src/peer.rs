@@ -32,7 +32,7 @@ impl Peer {
         let Some(program) = found.into_iter().find(|program| program.is_file()) else { return Ok(None) };
         let bundle = directory.join(name);
         std::fs::create_dir_all(&bundle)?;
-        std::fs::write(bundle.join("config.json"), serde_json::to_vec(&config(name, root, arguments))?)?;
+        std::fs::write(bundle.join("config.json"), serde_json::to_vec(&config(root, arguments))?)?;
         let mut process = Command::new("unshare")
             .args(["--mount", "--", "sh", "-c", SCRIPT, "sh"])
             .arg(std::env::current_exe()?)
@@ -79,7 +79,7 @@ pub fn serve(program: &Path, bundle: &Path, state: &Path) -> Result<()> {
     for line in std::io::stdin().lines() {
         let count: usize = line?.trim().parse()?;
         let begun = Instant::now();
-        let outcome = if count == 1 { runtime.run("bench") } else { runtime.run_many(count) };
+        let outcome = if count == 1 { runtime.run("wharf-bench") } else { runtime.run_many(count) };
         let took = begun.elapsed();
         match outcome {
             Ok(()) => anstream::println!("{}", took.as_secs_f64() * 1000.0),
@@ -102,14 +102,14 @@ impl Runtime<'_> {
         command.arg("--root").arg(self.state).args(["run", "--bundle"]).arg(self.bundle).arg(id);
         let output = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
         if !output.status.success() {
-            bail!("{}", String::from_utf8_lossy(&output.stderr).replace('\n', " "));
+            bail!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).replace('\n', " "));
         }
         Ok(())
     }
 
     fn run_many(self, count: usize) -> Result<()> {
         let part = |of: usize| -> Result<()> {
-            (of..count).step_by(AT_ONCE).try_for_each(|number| self.run(&format!("bench-{number}")))
+            (of..count).step_by(AT_ONCE).try_for_each(|number| self.run(&format!("wharf-bench-{number}")))
         };
         std::thread::scope(|scope| {
             let parts: Vec<_> = (0..AT_ONCE).map(|of| scope.spawn(move || part(of))).collect();
@@ -122,7 +122,7 @@ impl Runtime<'_> {
 }
 
 /// What a container of ours has, but for the overlay and the veth.
-fn config(name: &str, root: &Path, arguments: &[&str]) -> Value {
+fn config(root: &Path, arguments: &[&str]) -> Value {
     let namespaces: Vec<_> = ["pid", "network", "ipc", "uts", "mount", "cgroup"]
         .iter()
         .map(|kind| json!({"type": kind}))
@@ -152,7 +152,6 @@ fn config(name: &str, root: &Path, arguments: &[&str]) -> Value {
         ],
         "linux": {
             "namespaces": namespaces,
-            "cgroupsPath": format!("/wharf-bench-{name}"),
             "resources": {
                 "memory": {"limit": 512 << 20},
                 "cpu": {"shares": 1024, "quota": 100_000, "period": 100_000},
