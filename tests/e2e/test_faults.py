@@ -1,8 +1,11 @@
 """Bad input and faults of the machine: a clear error, and everything else goes on."""
 
+import ctypes
+import errno
 import io
 import json
 import socket
+import struct
 import subprocess
 import tarfile
 
@@ -11,6 +14,9 @@ from botocore.exceptions import ClientError
 
 import images
 from conftest import WHARF, describe, register, run, short_directory, wait_for_status
+
+#: The number of fsopen(2), the same on every architecture.
+FSOPEN = 430
 
 
 def refused_load(wharf, archive):
@@ -103,6 +109,46 @@ def test_no_root(tmp_path):
     )
     assert "root" in text and "hint:" in text
     subprocess.run(["rm", "-rf", str(directory)], check=True)
+
+
+def without_fsopen_of_overlay():
+    """A kernel without overlayfs, as far as our children can tell: fsopen(2) answers ENODEV."""
+    load, jump, back = 0x20, 0x15, 0x06
+    errno_nodev, allow = 0x00050000 | errno.ENODEV, 0x7FFF0000
+    program = struct.pack(
+        "HBBI" * 4, load, 0, 0, 0, jump, 0, 1, FSOPEN, back, 0, 0, errno_nodev, back, 0, 0, allow
+    )
+    buffer = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("HxxxxxxP", 4, ctypes.addressof(buffer))
+    libc = ctypes.CDLL(None, use_errno=True)
+    no_new_privs, set_seccomp, filter_mode = 38, 22, 2
+    assert libc.prctl(no_new_privs, 1, 0, 0, 0) == 0
+    assert libc.prctl(set_seccomp, filter_mode, header, 0, 0) == 0
+
+
+def test_a_kernel_without_overlayfs():
+    directory = short_directory()
+    text = failed_up(
+        "--listen", "127.0.0.1:0", "--data-dir", str(directory), preexec_fn=without_fsopen_of_overlay
+    )
+    assert "the kernel has no overlayfs" in text and "modprobe overlay" in text
+    subprocess.run(["rm", "-rf", str(directory)], check=True)
+
+
+def test_a_data_directory_on_overlayfs():
+    directory = short_directory()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(directory)], check=True)
+    merged = directory / "merged"
+    try:
+        for name in ("lower", "upper", "work", "merged"):
+            (directory / name).mkdir()
+        options = f"lowerdir={directory}/lower,upperdir={directory}/upper,workdir={directory}/work"
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(merged)], check=True)
+        text = failed_up("--listen", "127.0.0.1:0", "--data-dir", str(merged / "d"))
+        assert str(merged) in text and "is on overlayfs" in text and "another filesystem" in text
+    finally:
+        subprocess.run(["umount", "-R", str(directory)], check=True)
+        directory.rmdir()
 
 
 def test_a_listener_for_everyone_needs_other_credentials_or_a_word():
