@@ -11,10 +11,25 @@ class Snapshot(Counter):
     """A multiset of traces; subtracting keeps what is there now and was not before."""
 
 
+def of_others():
+    """Names of the control groups of Wharfs that other programs run on this machine meanwhile."""
+    names = set()
+    for process in Path("/proc").iterdir():
+        try:
+            command = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"__keeper" in command and b"--instance" in command and command[0] != os.environ["WHARF_BIN"].encode():
+            names.add("wharf-" + command[command.index(b"--instance") + 1].decode())
+    return names
+
+
 def snapshot():
     traces = Snapshot()
+    others = of_others()
     traces.update(f"mount {line.split()[4]}" for line in Path("/proc/self/mountinfo").read_text().splitlines())
     for root, directories, _files in os.walk("/sys/fs/cgroup"):
+        directories[:] = [name for name in directories if name not in others]
         traces.update(f"cgroup {root}/{name}" for name in directories if "wharf" in name or "wharf" in root)
     traces.update(f"interface {name}" for name in os.listdir("/sys/class/net"))
     for table in Path("/proc/net/route").read_text().splitlines()[1:]:
@@ -28,6 +43,9 @@ def snapshot():
             continue
         try:
             command = (process / "cmdline").read_bytes().split(b"\0")
+            groups = (process / "cgroup").read_text()
+            if any(name in groups for name in others):
+                continue
             namespaces.add(os.readlink(process / "ns/pid"))
         except OSError:
             continue
