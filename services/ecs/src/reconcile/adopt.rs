@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 use wharf_contracts::LogSinkError;
 use wharf_core::Timestamp;
-use wharf_engine::{EngineError, Event, EventKind, EventStream, SandboxId, SandboxStatus};
+use wharf_engine::{ContainerId, EngineError, Event, EventKind, EventStream, SandboxId, SandboxStatus};
 
 use super::live::Live;
 use super::logs::destination;
@@ -83,20 +83,8 @@ impl Platform {
                         &status.state,
                         wharf_engine::ContainerState::Exited { started_at: None, .. }
                     );
-                    let logs = definition.containers[index].log_configuration.as_ref();
-                    if let Some(logs) = logs.filter(|_| ran)
-                        && let Some(destination) = destination(task, index, &logs.awslogs)
-                    {
-                        match self.log_sink.open(&destination, logs.awslogs.create_group).await {
-                            Ok(position) => {
-                                live.state.lock().log_positions[index] = position;
-                                self.forward(task, definition, live, index, status.id.clone());
-                            }
-                            Err(LogSinkError::Refused(error)) => {
-                                tracing::warn!(task = %task.arn, %error, "the log stream refuses output");
-                            }
-                            Err(error) => return Err(error),
-                        }
+                    if ran {
+                        self.adopt_output(task, definition, live, index, status.id.clone()).await?;
                     }
                 }
                 None if container.status == ContainerStatus::Running => {
@@ -105,6 +93,31 @@ impl Platform {
                 None => {}
             }
         }
+        Ok(())
+    }
+
+    /// Opens the stream again, and goes on where it ends.
+    async fn adopt_output(
+        self: &Arc<Self>,
+        task: &Task,
+        definition: &TaskDefinition,
+        live: &Arc<Live>,
+        index: usize,
+        container: ContainerId,
+    ) -> Result<(), LogSinkError> {
+        let logs = definition.containers[index].log_configuration.as_ref();
+        if let Some(logs) = logs
+            && let Some(destination) = destination(task, index, &logs.awslogs)
+        {
+            match self.log_sink.open(&destination, logs.awslogs.create_group).await {
+                Ok(position) => live.state.lock().log_positions[index] = position,
+                Err(LogSinkError::Refused(error)) => {
+                    tracing::warn!(task = %task.arn, %error, "the log stream refuses output");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.forward(task, definition, live, index, container);
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-//! Forwards the output of a container to its log stream.
+//! Forwards the output of a container to its log stream. Output that no log driver wants is thrown
+//! away, as on Fargate: the engine keeps what nobody takes.
 //!
 //! One forwarder a container: it reads on where the stream ends, appends, and gives the space back.
 //! The stream itself remembers the position, in the same durable write as the events, so a forwarder
@@ -39,7 +40,8 @@ pub struct Forwarder {
     pub engine: Arc<dyn Engine>,
     pub sink: Arc<dyn LogSink>,
     pub container: ContainerId,
-    pub destination: LogDestination,
+    /// `None`: the container has no log driver.
+    pub destination: Option<LogDestination>,
     /// Told when the container's log has grown or ended.
     pub logged: Arc<Notify>,
 }
@@ -49,6 +51,7 @@ impl Forwarder {
     pub async fn run(&self, position: u64) {
         let mut position = position;
         let mut assembler = Assembler::default();
+        let mut destination = self.destination.as_ref();
         loop {
             let chunk = match self.engine.read_log(&self.container, position, READ_BYTES_MAX).await {
                 Ok(chunk) => chunk,
@@ -65,8 +68,15 @@ impl Forwarder {
             if chunk.ended && !progressed {
                 lines.append(&mut assembler.flush());
             }
-            if !lines.is_empty() && !self.store(lines).await {
-                return;
+            if let Some(behind) = lines.last().map(|line| line.next) {
+                if let Some(stream) = destination
+                    && !self.append(stream, lines).await
+                {
+                    destination = None;
+                }
+                if let Err(error) = self.engine.release_log(&self.container, behind).await {
+                    tracing::debug!(container = %self.container, %error, "a log's space was not given back");
+                }
             }
             if progressed {
                 continue;
@@ -81,9 +91,8 @@ impl Forwarder {
 
     /// Appends, trying again for as long as the store is merely unavailable. `false`: the stream
     /// refuses for good (its group was deleted), as the driver would find on AWS; the output is
-    /// dropped.
-    async fn store(&self, lines: Vec<Line>) -> bool {
-        let Some(behind) = lines.last().map(|line| line.next) else { return true };
+    /// dropped from here on.
+    async fn append(&self, destination: &LogDestination, lines: Vec<Line>) -> bool {
         let events: Vec<LogEvent> = lines
             .into_iter()
             .map(|line| LogEvent {
@@ -93,8 +102,8 @@ impl Forwarder {
             })
             .collect();
         loop {
-            match self.sink.append(&self.destination, events.clone()).await {
-                Ok(()) => break,
+            match self.sink.append(destination, events.clone()).await {
+                Ok(()) => return true,
                 Err(LogSinkError::Refused(error)) => {
                     tracing::warn!(container = %self.container, %error, "the log stream refuses output");
                     return false;
@@ -105,10 +114,6 @@ impl Forwarder {
                 }
             }
         }
-        if let Err(error) = self.engine.release_log(&self.container, behind).await {
-            tracing::debug!(container = %self.container, %error, "a log's space was not given back");
-        }
-        true
     }
 }
 

@@ -377,8 +377,8 @@ impl Platform {
         index: usize,
         container: ContainerId,
     ) {
-        let Some(logs) = definition.containers[index].log_configuration.as_ref() else { return };
-        let Some(destination) = destination(task, index, &logs.awslogs) else { return };
+        let logs = definition.containers[index].log_configuration.as_ref();
+        let destination = logs.and_then(|logs| destination(task, index, &logs.awslogs));
         let position = {
             let mut state = live.state.lock();
             let log = &mut state.seen.containers[index].log;

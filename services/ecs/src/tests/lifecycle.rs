@@ -125,6 +125,16 @@ async fn output_reaches_the_log_stream_before_the_sandbox_goes() {
 }
 
 #[tokio::test]
+async fn output_that_no_log_driver_wants_takes_no_space() {
+    let world = World::started().await;
+    let arn = world.run_one(container("main")).await;
+    let task = world.until_status(&arn, TaskStatus::Running).await;
+    let id = engine_id(&task, 0);
+    world.sim.log(&id, Stream::Stdout, "nobody hears this");
+    world.eventually(|| world.sim.released(&id).is_some_and(|released| released > 0)).await;
+}
+
+#[tokio::test]
 async fn a_program_that_exits_at_once_has_run() {
     let world = World::started().await;
     world.sim.when_args(&["serve"], Behaviour::exits(3));
