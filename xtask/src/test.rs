@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::{generate, setup, tidy};
 
@@ -117,9 +117,9 @@ fn roundtrip(options: &Options) -> Result<()> {
 /// In a network namespace of its own: the machine's routes, rules and forwarding stay as they are.
 fn end_to_end(options: &Options) -> Result<()> {
     if !setup::is_root() {
-        bail!(
-            "the end-to-end tests run containers, and that needs root\nhint: run `sudo -E cargo xtask test`"
-        );
+        anstream::eprintln!("SKIPPED: the end-to-end tests run containers, and that needs root");
+        anstream::eprintln!("hint: sudo -E cargo xtask test");
+        return Ok(());
     }
     let python = setup::python()?;
     setup::run(setup::cargo().args(["build", "--quiet", "--locked", "--package", "wharf"]))?;
