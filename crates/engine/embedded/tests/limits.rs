@@ -135,6 +135,9 @@ fn a_sweep_removes_what_an_earlier_life_left_and_keeps_what_is_alive() {
     let alive = engine.begin(&kept, &engine.shell("echo ready; sleep 600")).unwrap();
     let orphan = engine.begin(&lost, &engine.shell("sleep 600")).unwrap();
     let keep: BTreeSet<SandboxId> = [kept.id.clone()].into();
+    // As a spawner leaves it when it is killed between moving aside and removing.
+    let trash = engine.host.config().sandboxes_dir.join(".trash");
+    std::fs::create_dir_all(trash.join("1-0/upper/file")).unwrap();
     engine.client.send(&Request::Sweep { keep: keep.into_iter().collect() }, None).unwrap();
     assert_eq!(wait(&orphan), 137);
     // The next answer is the sweep's: no request goes before it.
@@ -145,6 +148,7 @@ fn a_sweep_removes_what_an_earlier_life_left_and_keeps_what_is_alive() {
     let place: PathBuf = engine.host.config().sandboxes_dir.clone();
     assert!(place.join(kept.id.as_str()).exists());
     assert!(!place.join(lost.id.as_str()).exists());
+    assert!(!trash.join("1-0").exists());
     assert!(
         rustix::process::test_kill_process(rustix::process::Pid::from_raw(alive.pid as i32).unwrap()).is_ok()
     );
