@@ -137,7 +137,7 @@ fn a_sweep_removes_what_an_earlier_life_left_and_keeps_what_is_alive() {
     let keep: BTreeSet<SandboxId> = [kept.id.clone()].into();
     // As a spawner leaves it when it is killed between moving aside and removing.
     let trash = engine.host.config().sandboxes_dir.join(".trash");
-    std::fs::create_dir_all(trash.join("1-0/upper/file")).unwrap();
+    fs::create_dir_all(trash.join("1-0/upper/file")).unwrap();
     engine.client.send(&Request::Sweep { keep: keep.into_iter().collect() }, None).unwrap();
     assert_eq!(wait(&orphan), 137);
     // The next answer is the sweep's: no request goes before it.
