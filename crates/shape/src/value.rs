@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use wharf_core::Timestamp;
 
@@ -115,6 +116,21 @@ impl<T: Structure> Structure for Box<T> {
 
     fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
         (**self).member_mut(index)
+    }
+}
+
+/// A value that several answers share. To fill one that is shared copies it first.
+impl<T: Structure + Clone> Structure for Arc<T> {
+    fn shape(&self) -> &'static StructureShape {
+        (**self).shape()
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        (**self).member(index)
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Self::make_mut(self).member_mut(index)
     }
 }
 

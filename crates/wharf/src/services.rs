@@ -89,7 +89,7 @@ impl Services {
     pub fn registrations(&self) -> Vec<Registration> {
         vec![
             wharf_ec2_api::service(self.ec2.clone()).into(),
-            wharf_ecs_api::service(self.ecs.clone()).into(),
+            wharf_ecs::service(self.ecs.clone()).into(),
             wharf_logs_api::service(self.logs.clone()).into(),
             wharf_sts_api::service(self.sts.clone()).into(),
         ]

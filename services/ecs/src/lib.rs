@@ -10,6 +10,7 @@
 
 pub mod authorization;
 mod convert;
+mod described;
 pub mod fields;
 mod handlers;
 mod metadata;
@@ -25,5 +26,6 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use described::service;
 pub use reconcile::adopt::AdoptError;
 pub use service::{Dependencies, Ecs, TaskSummary, tables};

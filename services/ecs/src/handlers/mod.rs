@@ -11,7 +11,7 @@ mod task;
 mod task_definition;
 
 pub use register::host_architecture;
-pub use task::request_stop;
+pub use task::{describe_tasks_as, request_stop};
 
 use async_trait::async_trait;
 use wharf_core::{ApiError, RequestContext};

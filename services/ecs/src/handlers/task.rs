@@ -45,6 +45,18 @@ pub async fn describe_tasks(
     context: &RequestContext,
     input: types::DescribeTasksRequest,
 ) -> Result<types::DescribeTasksResponse, ApiError> {
+    let convert = |_: TaskKey, task: Arc<Task>, include| convert::task(&task, include);
+    let (tasks, failures) = describe_tasks_as(platform, context, &input, convert).await?;
+    Ok(types::DescribeTasksResponse { tasks: Some(tasks), failures: Some(failures) })
+}
+
+/// As [`describe_tasks`]; `convert` makes what a task is described as.
+pub async fn describe_tasks_as<T>(
+    platform: &Arc<Platform>,
+    context: &RequestContext,
+    input: &types::DescribeTasksRequest,
+    convert: impl Fn(TaskKey, Arc<Task>, Include) -> T,
+) -> Result<(Vec<T>, Vec<types::Failure>), ApiError> {
     if input.tasks.is_empty() {
         return Err(invalid_parameter_exception("Tasks cannot be empty."));
     }
@@ -60,8 +72,8 @@ pub async fn describe_tasks(
     let mut failures = Vec::new();
     for given in &input.tasks {
         let key = key(context, &cluster, given)?;
-        match key.and_then(|key| snapshot.get::<Task>(&key)) {
-            Some(task) => tasks.push(convert::task(&task, include)),
+        match key.and_then(|key| Some((snapshot.get::<Task>(&key)?, key))) {
+            Some((task, key)) => tasks.push(convert(key, task, include)),
             None => {
                 let (of_arn, id) = names::task(context, given)?;
                 let of = of_arn.as_deref().unwrap_or(&cluster.name);
@@ -75,7 +87,7 @@ pub async fn describe_tasks(
             }
         }
     }
-    Ok(types::DescribeTasksResponse { tasks: Some(tasks), failures: Some(failures) })
+    Ok((tasks, failures))
 }
 
 pub async fn list_tasks(

@@ -2,6 +2,7 @@
 
 mod clusters;
 mod definitions;
+mod described;
 mod lifecycle;
 mod listing;
 mod survival;
