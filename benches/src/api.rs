@@ -60,8 +60,11 @@ pub async fn bench(wharf: &Path, busybox: &Path, moto: Option<&Path>) -> Result<
     );
 
     server.load(busybox, directory.path())?;
-    let mut ours = Target::new(&server.endpoint, server.pid)?;
-    let mut theirs = moto.as_ref().map(|moto| Target::new(&moto.endpoint, moto.child.id())).transpose()?;
+    let mut ours = Target::new(&server.endpoint, server.pid, cpu::nanos)?;
+    let mut theirs = moto
+        .as_ref()
+        .map(|moto| Target::new(&moto.endpoint, moto.child.id(), cpu::nanos_of_all_threads))
+        .transpose()?;
     ours.prepare().await?;
     if let Some(theirs) = &mut theirs {
         theirs.prepare().await?;
@@ -81,6 +84,7 @@ pub async fn bench(wharf: &Path, busybox: &Path, moto: Option<&Path>) -> Result<
 
     let before = (cpu::pss_bytes(server.pid), server.keepers_bytes()?);
     ours.hundred_tasks().await?;
+    ours.until_running().await?;
     let after = (cpu::pss_bytes(server.pid), server.keepers_bytes()?);
     let kilobytes = |before: u64, after: u64| (after as f64 - before as f64) / 1000.0 / TASKS as f64;
     for (name, grown, budget) in [
@@ -143,16 +147,19 @@ pub async fn bench(wharf: &Path, busybox: &Path, moto: Option<&Path>) -> Result<
 struct Target {
     client: Client,
     pid: u32,
+    /// How its CPU is counted.
+    nanos: fn(u32) -> u64,
     subnet: String,
     security_group: String,
     tasks: Vec<String>,
 }
 
 impl Target {
-    fn new(endpoint: &str, pid: u32) -> Result<Self> {
+    fn new(endpoint: &str, pid: u32, nanos: fn(u32) -> u64) -> Result<Self> {
         Ok(Self {
             client: client(endpoint)?,
             pid,
+            nanos,
             subnet: String::new(),
             security_group: String::new(),
             tasks: Vec::new(),
@@ -218,7 +225,11 @@ impl Target {
         if self.tasks.len() != TASKS {
             bail!("{} tasks instead of {TASKS}", self.tasks.len());
         }
-        // Wait for quiet, so that no task's start is counted with the requests.
+        Ok(())
+    }
+
+    /// Waits until the tasks run, so that no start is counted with the requests. moto runs nothing.
+    async fn until_running(&mut self) -> Result<()> {
         let begun = Instant::now();
         let input = json!({"cluster": CLUSTER, "tasks": self.tasks});
         while begun.elapsed() < PATIENCE {
@@ -245,11 +256,11 @@ impl Target {
         }
         let mut samples = Vec::new();
         for _ in 0..repeats {
-            let before = cpu::nanos(self.pid);
+            let before = (self.nanos)(self.pid);
             for _ in 0..count {
                 self.call(operation, input).await?;
             }
-            samples.push(cpu::nanos(self.pid).saturating_sub(before) as f64 / 1000.0 / count as f64);
+            samples.push((self.nanos)(self.pid).saturating_sub(before) as f64 / 1000.0 / count as f64);
         }
         Ok(Spread::of(samples))
     }
