@@ -196,7 +196,6 @@ impl Bench {
         let attach = begun.elapsed();
         self.engine
             .create_sandbox(SandboxSpec {
-                id: sandbox.clone(),
                 hostname: "bench".to_owned(),
                 netns: Some(attached.netns),
                 resources: SandboxResources {
@@ -204,10 +203,7 @@ impl Bench {
                     memory_bytes: Some(512 << 20),
                     pids_max: Some(4096),
                 },
-                name_servers: Vec::new(),
-                search_domains: Vec::new(),
-                hosts: Vec::new(),
-                labels: Vec::new(),
+                ..SandboxSpec::new(sandbox.clone())
             })
             .await?;
         let made = begun.elapsed();
@@ -237,24 +233,13 @@ impl Bench {
 
     fn container(&self, id: ContainerId) -> ContainerSpec {
         ContainerSpec {
-            id,
             layers: vec![self.layer.clone()],
-            readonly_root: false,
             process: ProcessSpec {
-                args: PROGRAM.map(str::to_owned).to_vec(),
-                env: Vec::new(),
-                working_dir: String::new(),
-                user: String::new(),
-                capabilities_add: Vec::new(),
-                capabilities_drop: Vec::new(),
-                rlimits: Vec::new(),
                 no_new_privileges: true,
+                ..ProcessSpec::new(PROGRAM.map(str::to_owned).to_vec())
             },
             resources: Resources { cpu_shares: Some(1024), ..Resources::default() },
-            mounts: Vec::new(),
-            tmpfs: Vec::new(),
-            shm_bytes: None,
-            labels: Vec::new(),
+            ..ContainerSpec::new(id, Vec::new())
         }
     }
 }

@@ -100,6 +100,9 @@ impl Signal {
     }
 }
 
+/// The kernel's bound on a host name, uname(2).
+const HOSTNAME_BYTES_MAX: usize = 64;
+
 /// What a sandbox is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SandboxSpec {
@@ -116,6 +119,23 @@ pub struct SandboxSpec {
     pub hosts: Vec<HostEntry>,
     /// Free for the caller; comes back in [`crate::SandboxStatus`].
     pub labels: Vec<(String, String)>,
+}
+
+impl SandboxSpec {
+    /// With defaults for all else: the id (cut at 64 bytes) as host name, loopback only, no limits.
+    pub fn new(id: SandboxId) -> Self {
+        let hostname = id.as_str().chars().take(HOSTNAME_BYTES_MAX).collect();
+        Self {
+            id,
+            hostname,
+            netns: None,
+            resources: SandboxResources::default(),
+            name_servers: Vec::new(),
+            search_domains: Vec::new(),
+            hosts: Vec::new(),
+            labels: Vec::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,6 +182,23 @@ pub struct ContainerSpec {
     pub labels: Vec<(String, String)>,
 }
 
+impl ContainerSpec {
+    /// With defaults for all else: no layers, a writable root, no limits, Docker's capabilities.
+    pub fn new(id: ContainerId, args: Vec<String>) -> Self {
+        Self {
+            id,
+            layers: Vec::new(),
+            readonly_root: false,
+            process: ProcessSpec::new(args),
+            resources: Resources::default(),
+            mounts: Vec::new(),
+            tmpfs: Vec::new(),
+            shm_bytes: None,
+            labels: Vec::new(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessSpec {
     /// Program and arguments; never empty. A program without `/` is sought in the container's `PATH`.
@@ -178,6 +215,22 @@ pub struct ProcessSpec {
     pub rlimits: Vec<Rlimit>,
     /// Keep the set-user-id bit from raising privileges.
     pub no_new_privileges: bool,
+}
+
+impl ProcessSpec {
+    /// With defaults for all else: root in `/` with Docker's capabilities, no limits of its own.
+    pub fn new(args: Vec<String>) -> Self {
+        Self {
+            args,
+            env: Vec::new(),
+            working_dir: String::new(),
+            user: String::new(),
+            capabilities_add: Vec::new(),
+            capabilities_drop: Vec::new(),
+            rlimits: Vec::new(),
+            no_new_privileges: false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

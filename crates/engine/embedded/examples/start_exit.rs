@@ -118,46 +118,30 @@ fn ask(client: &Client, request: &Request) -> Result<(), Failure> {
 
 fn sandbox() -> SandboxSpec {
     SandboxSpec {
-        id: SandboxId::new("bench").unwrap_or_else(|| unreachable!("a valid id")),
         hostname: "bench".into(),
-        netns: None,
         resources: SandboxResources {
             cpu_millis: Some(2000),
             memory_bytes: Some(MEMORY_BYTES * 2),
             pids_max: Some(PIDS),
         },
-        name_servers: vec![],
-        search_domains: vec![],
-        hosts: vec![],
-        labels: vec![],
+        ..SandboxSpec::new(SandboxId::new("bench").unwrap_or_else(|| unreachable!("a valid id")))
     }
 }
 
 fn container(run: usize, root: &Path) -> ContainerSpec {
     ContainerSpec {
-        id: ContainerId::new(format!("run{run}")).unwrap_or_else(|| unreachable!("a valid id")),
         layers: vec![root.to_owned()],
-        readonly_root: false,
-        process: ProcessSpec {
-            args: vec!["/bin/true".into()],
-            env: vec![],
-            working_dir: String::new(),
-            user: String::new(),
-            capabilities_add: vec![],
-            capabilities_drop: vec![],
-            rlimits: vec![],
-            no_new_privileges: true,
-        },
+        process: ProcessSpec { no_new_privileges: true, ..ProcessSpec::new(vec!["/bin/true".into()]) },
         resources: Resources {
             cpu_shares: Some(512),
             memory_bytes: Some(MEMORY_BYTES),
             memory_reservation_bytes: None,
             pids_max: Some(PIDS),
         },
-        mounts: vec![],
-        tmpfs: vec![],
-        shm_bytes: None,
-        labels: vec![],
+        ..ContainerSpec::new(
+            ContainerId::new(format!("run{run}")).unwrap_or_else(|| unreachable!("a valid id")),
+            Vec::new(),
+        )
     }
 }
 

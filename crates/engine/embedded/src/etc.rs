@@ -59,23 +59,20 @@ fn check_name(what: &str, name: &str) -> Result<(), EngineError> {
 
 #[cfg(test)]
 mod tests {
-    use wharf_engine::{HostEntry, SandboxId, SandboxResources};
+    use wharf_engine::{HostEntry, SandboxId};
 
     use super::*;
 
     fn spec() -> SandboxSpec {
         SandboxSpec {
-            id: SandboxId::new("s").unwrap(),
             hostname: "ip-172-31-0-4".into(),
-            netns: None,
-            resources: SandboxResources::default(),
             name_servers: vec!["172.31.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
             search_domains: vec!["vpc.internal".into(), "example.com".into()],
             hosts: vec![HostEntry {
                 address: "172.31.0.4".parse().unwrap(),
                 names: vec!["ip-172-31-0-4".into(), "me".into()],
             }],
-            labels: Vec::new(),
+            ..SandboxSpec::new(SandboxId::new("s").unwrap())
         }
     }
 

@@ -8,10 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wharf_engine::{
-    ContainerId, ContainerSpec, Engine, EventKind, ProcessSpec, Resources, SandboxId, SandboxResources,
-    SandboxSpec,
-};
+use wharf_engine::{ContainerId, ContainerSpec, Engine, EventKind, SandboxId, SandboxResources, SandboxSpec};
 use wharf_engine_keeper::{KeeperConfig, KeeperEngine};
 
 fn say(text: &str) {
@@ -21,41 +18,23 @@ fn say(text: &str) {
 
 fn sandbox(name: &str) -> SandboxSpec {
     SandboxSpec {
-        id: SandboxId::new(name).expect("a name"),
         hostname: "measure".to_owned(),
-        netns: None,
         resources: SandboxResources {
             memory_bytes: Some(512 << 20),
             cpu_millis: Some(1000),
             pids_max: Some(100),
         },
-        name_servers: Vec::new(),
-        search_domains: Vec::new(),
-        hosts: Vec::new(),
-        labels: Vec::new(),
+        ..SandboxSpec::new(SandboxId::new(name).expect("a name"))
     }
 }
 
 fn container(name: &str, image: &Path, args: &[&str]) -> ContainerSpec {
     ContainerSpec {
-        id: ContainerId::new(name).expect("a name"),
         layers: vec![image.to_owned()],
-        readonly_root: false,
-        process: ProcessSpec {
-            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-            env: Vec::new(),
-            working_dir: String::new(),
-            user: String::new(),
-            capabilities_add: Vec::new(),
-            capabilities_drop: Vec::new(),
-            rlimits: Vec::new(),
-            no_new_privileges: false,
-        },
-        resources: Resources::default(),
-        mounts: Vec::new(),
-        tmpfs: Vec::new(),
-        shm_bytes: None,
-        labels: Vec::new(),
+        ..ContainerSpec::new(
+            ContainerId::new(name).expect("a name"),
+            args.iter().map(|arg| (*arg).to_owned()).collect(),
+        )
     }
 }
 

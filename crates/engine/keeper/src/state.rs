@@ -296,20 +296,13 @@ fn decode(bytes: &[u8]) -> Option<(Entry, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use wharf_engine::SandboxResources;
-
     use super::*;
 
     fn sandbox() -> SandboxSpec {
         SandboxSpec {
-            id: SandboxId::new("s").unwrap(),
             hostname: "host".to_owned(),
-            netns: None,
-            resources: SandboxResources::default(),
-            name_servers: Vec::new(),
-            search_domains: Vec::new(),
-            hosts: Vec::new(),
             labels: vec![("a".to_owned(), "b".to_owned())],
+            ..SandboxSpec::new(SandboxId::new("s").unwrap())
         }
     }
 

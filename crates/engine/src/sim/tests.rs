@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::event::EventKind;
-use crate::spec::{ProcessSpec, Resources, SandboxResources};
 use crate::status::{ContainerState, ExitStatus};
 
 fn sim() -> Sim {
@@ -10,38 +9,16 @@ fn sim() -> Sim {
 }
 
 fn sandbox(name: &str) -> SandboxSpec {
-    SandboxSpec {
-        id: SandboxId::new(name).unwrap(),
-        hostname: name.to_owned(),
-        netns: None,
-        resources: SandboxResources::default(),
-        name_servers: Vec::new(),
-        search_domains: Vec::new(),
-        hosts: Vec::new(),
-        labels: Vec::new(),
-    }
+    SandboxSpec { hostname: name.to_owned(), ..SandboxSpec::new(SandboxId::new(name).unwrap()) }
 }
 
 fn container(name: &str, args: &[&str]) -> ContainerSpec {
     ContainerSpec {
-        id: ContainerId::new(name).unwrap(),
         layers: vec!["/layers/app".into()],
-        readonly_root: false,
-        process: ProcessSpec {
-            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-            env: Vec::new(),
-            working_dir: String::new(),
-            user: String::new(),
-            capabilities_add: Vec::new(),
-            capabilities_drop: Vec::new(),
-            rlimits: Vec::new(),
-            no_new_privileges: false,
-        },
-        resources: Resources::default(),
-        mounts: Vec::new(),
-        tmpfs: Vec::new(),
-        shm_bytes: None,
-        labels: Vec::new(),
+        ..ContainerSpec::new(
+            ContainerId::new(name).unwrap(),
+            args.iter().map(|arg| (*arg).to_owned()).collect(),
+        )
     }
 }
 

@@ -26,7 +26,6 @@ pub fn sandbox_id(task: &Task) -> Option<SandboxId> {
 pub fn sandbox(task: &Task, interface: &Interface) -> Option<SandboxSpec> {
     let (_, domain) = interface.private_dns_name.split_once('.').unwrap_or_default();
     Some(SandboxSpec {
-        id: sandbox_id(task)?,
         hostname: interface.private_dns_name.chars().take(64).collect(),
         netns: Some(interface.netns.clone()),
         resources: SandboxResources {
@@ -44,6 +43,7 @@ pub fn sandbox(task: &Task, interface: &Interface) -> Option<SandboxSpec> {
             (OWNER_LABEL.0.to_owned(), OWNER_LABEL.1.to_owned()),
             ("task".to_owned(), task.arn.clone()),
         ],
+        ..SandboxSpec::new(sandbox_id(task)?)
     })
 }
 
@@ -75,11 +75,9 @@ pub fn container(
         return Err(SpecError::NoCommand);
     }
     Ok(ContainerSpec {
-        id,
         layers: image.layers.clone(),
         readonly_root: of.readonly_root_filesystem == Some(true),
         process: ProcessSpec {
-            args,
             env: environment(task, of, over, &image.config, &record.runtime_id, endpoint_url),
             working_dir: of.working_directory.clone().unwrap_or_else(|| image.config.working_dir.clone()),
             user: of.user.clone().unwrap_or_else(|| image.config.user.clone()),
@@ -87,6 +85,7 @@ pub fn container(
             capabilities_drop: of.capabilities_drop.clone(),
             rlimits: of.ulimits.iter().map(|limit| rlimit(&limit.name, limit.soft, limit.hard)).collect(),
             no_new_privileges: true,
+            ..ProcessSpec::new(args)
         },
         resources: Resources {
             // 0 is no share of its own; the kernel's least is 2.
@@ -95,7 +94,6 @@ pub fn container(
             memory_reservation_bytes: record.memory_reservation_mib.map(|mib| u64::from(mib) * MIB),
             pids_max: None,
         },
-        mounts: Vec::new(),
         tmpfs: of
             .tmpfs
             .iter()
@@ -107,6 +105,7 @@ pub fn container(
             .collect(),
         shm_bytes: of.shared_memory_mib.map(|mib| u64::from(mib) * MIB),
         labels: labels(task, definition, index),
+        ..ContainerSpec::new(id, Vec::new())
     })
 }
 

@@ -3,7 +3,7 @@
 use wharf_ecs_api::{Ecs as _, types};
 use wharf_engine::log::Stream;
 use wharf_engine::sim::Sim;
-use wharf_engine::{Engine as _, SandboxId, SandboxResources, SandboxSpec};
+use wharf_engine::{Engine as _, SandboxId, SandboxSpec};
 
 use crate::records::{StopCode, TaskStatus};
 use crate::testing::{World, container, context, definition, engine_id, logging, run};
@@ -68,14 +68,9 @@ async fn a_task_that_was_only_accepted_is_started_once() {
 async fn what_nobody_owns_is_removed_and_what_others_own_is_not() {
     let mut world = World::started().await;
     let sandbox = |id: &str, owner: &str| SandboxSpec {
-        id: SandboxId::new(id).unwrap(),
         hostname: "x".into(),
-        netns: None,
-        resources: SandboxResources::default(),
-        name_servers: Vec::new(),
-        search_domains: Vec::new(),
-        hosts: Vec::new(),
         labels: vec![("owner".into(), owner.into())],
+        ..SandboxSpec::new(SandboxId::new(id).unwrap())
     };
     world.sim.create_sandbox(sandbox("orphan", "ecs")).await.unwrap();
     world.sim.create_sandbox(sandbox("function", "lambda")).await.unwrap();

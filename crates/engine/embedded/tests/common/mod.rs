@@ -11,9 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions};
-use wharf_engine::{
-    ContainerId, ContainerSpec, EngineError, ProcessSpec, Resources, SandboxId, SandboxResources, SandboxSpec,
-};
+use wharf_engine::{ContainerId, ContainerSpec, EngineError, SandboxId, SandboxResources, SandboxSpec};
 use wharf_engine_embedded::spawner::{self, Client, Reply, Request};
 use wharf_engine_embedded::{Host, HostConfig, Stdio};
 
@@ -98,24 +96,11 @@ impl Engine {
 
     pub fn spec(&self, args: &[&str]) -> ContainerSpec {
         ContainerSpec {
-            id: ContainerId::new(format!("c{}", NEXT.fetch_add(1, Ordering::Relaxed))).unwrap(),
             layers: vec![self.root()],
-            readonly_root: false,
-            process: ProcessSpec {
-                args: args.iter().map(|&arg| arg.to_owned()).collect(),
-                env: vec![],
-                working_dir: String::new(),
-                user: String::new(),
-                capabilities_add: vec![],
-                capabilities_drop: vec![],
-                rlimits: vec![],
-                no_new_privileges: false,
-            },
-            resources: Resources::default(),
-            mounts: vec![],
-            tmpfs: vec![],
-            shm_bytes: None,
-            labels: vec![],
+            ..ContainerSpec::new(
+                ContainerId::new(format!("c{}", NEXT.fetch_add(1, Ordering::Relaxed))).unwrap(),
+                args.iter().map(|&arg| arg.to_owned()).collect(),
+            )
         }
     }
 
@@ -214,14 +199,10 @@ fn groups_named(name: &str) -> Vec<PathBuf> {
 
 pub fn sandbox(resources: SandboxResources) -> SandboxSpec {
     SandboxSpec {
-        id: SandboxId::new(format!("s{}", NEXT.fetch_add(1, Ordering::Relaxed))).unwrap(),
         hostname: "ip-10-0-0-9".into(),
-        netns: None,
         resources,
         name_servers: vec!["10.0.0.2".parse().unwrap()],
-        search_domains: vec![],
-        hosts: vec![],
-        labels: vec![],
+        ..SandboxSpec::new(SandboxId::new(format!("s{}", NEXT.fetch_add(1, Ordering::Relaxed))).unwrap())
     }
 }
 

@@ -10,10 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wharf_engine::log::{LogRecord, Stream};
-use wharf_engine::{
-    ContainerId, ContainerSpec, ContainerState, Engine, ExitStatus, ProcessSpec, Resources, SandboxId,
-    SandboxResources, SandboxSpec,
-};
+use wharf_engine::{ContainerId, ContainerSpec, ContainerState, Engine, ExitStatus, SandboxId, SandboxSpec};
 use wharf_engine_keeper::testing::Footprint;
 use wharf_engine_keeper::{KeeperConfig, KeeperEngine};
 
@@ -79,24 +76,12 @@ impl World {
 
     pub fn spec(&self, name: &str, args: &[&str]) -> ContainerSpec {
         ContainerSpec {
-            id: ContainerId::new(name).unwrap(),
             layers: vec![self.image.clone()],
-            readonly_root: false,
-            process: ProcessSpec {
-                args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-                env: Vec::new(),
-                working_dir: String::new(),
-                user: String::new(),
-                capabilities_add: Vec::new(),
-                capabilities_drop: Vec::new(),
-                rlimits: Vec::new(),
-                no_new_privileges: false,
-            },
-            resources: Resources::default(),
-            mounts: Vec::new(),
-            tmpfs: Vec::new(),
-            shm_bytes: None,
             labels: vec![("name".to_owned(), name.to_owned())],
+            ..ContainerSpec::new(
+                ContainerId::new(name).unwrap(),
+                args.iter().map(|arg| (*arg).to_owned()).collect(),
+            )
         }
     }
 
@@ -147,14 +132,9 @@ pub async fn exit_of(engine: &KeeperEngine, container: &ContainerId) -> ExitStat
 
 pub fn sandbox_spec(name: &str) -> SandboxSpec {
     SandboxSpec {
-        id: SandboxId::new(name).unwrap(),
         hostname: name.to_owned(),
-        netns: None,
-        resources: SandboxResources::default(),
-        name_servers: Vec::new(),
-        search_domains: Vec::new(),
-        hosts: Vec::new(),
         labels: vec![("of".to_owned(), "test".to_owned())],
+        ..SandboxSpec::new(SandboxId::new(name).unwrap())
     }
 }
 
