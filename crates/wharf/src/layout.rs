@@ -4,6 +4,7 @@
 //! DATA/
 //!   state/        the journal: records and history
 //!   images/       the content store
+//!   vault.key     the key that secrets in the state are sealed with
 //!   engine/       sandboxes, container logs, the keeper's state file and socket
 //!   run/          admin.sock, server.json, bind mounts of network namespaces
 //!   wharf.log     what a detached server says
@@ -68,6 +69,10 @@ impl Layout {
 
     pub fn run(&self) -> PathBuf {
         self.root.join("run")
+    }
+
+    pub fn vault_key(&self) -> PathBuf {
+        self.root.join("vault.key")
     }
 
     pub fn log(&self) -> PathBuf {

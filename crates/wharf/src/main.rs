@@ -12,6 +12,7 @@ mod layout;
 mod output;
 mod platform;
 mod services;
+mod vault;
 mod vpc_endpoint;
 
 use std::process::ExitCode;

@@ -22,15 +22,17 @@ use wharf_image::{ImageStore, Limits, LoadOptions};
 use wharf_network::DataPlane;
 use wharf_network::linux::{InstanceId, NetlinkPlane, PlaneConfig, PoolSize};
 use wharf_state::{DirectoryError, FjallJournal, Store};
+use wharf_vault::Vault;
 use wharf_wire::{Exposure, Metrics, Pipeline, PipelineParts, Server};
 
 use crate::admin;
 use crate::admin::messages::{ContainerSummary, Downed, ImageSummary, Reconciler, Status, TaskSummary};
 use crate::cli::up::Options;
-use crate::credentials::{ACCESS_KEY_ID, AuthMode, BuiltInKeys, SECRET_ACCESS_KEY};
+use crate::credentials::{ACCESS_KEY_ID, AuthMode, CredentialChain, SECRET_ACCESS_KEY};
 use crate::failure::{Context as _, Failure, Result};
 use crate::layout::{Layout, ServerFile};
 use crate::services::{self, Parts, Services};
+use crate::vault;
 use crate::vpc_endpoint::TaskEndpoints;
 
 /// How long `down` waits for tasks to stop: the longest grace that Fargate allows, and some more.
@@ -47,6 +49,7 @@ const NAME_SERVERS_MAX: usize = 3;
 pub struct Platform {
     layout: Layout,
     store: Store,
+    vault: Vault,
     images: ImageStore,
     engine: Arc<KeeperEngine>,
     data_plane: Arc<dyn DataPlane>,
@@ -185,6 +188,7 @@ impl Platform {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());
         let store = open_store(layout)?;
+        let vault = vault::open(layout, &store, Arc::clone(&rng)).await?;
         let images = ImageStore::open(&layout.images(), Arc::clone(&clock), Limits::default())
             .context(|| format!("cannot open the image store {}", layout.images().display()))?;
         let engine = start_engine(layout).await?;
@@ -192,6 +196,7 @@ impl Platform {
         let endpoints = TaskEndpoints::new(Arc::clone(&data_plane));
         let services = Services::new(Parts {
             store: store.clone(),
+            vault: vault.clone(),
             engine: engine.clone(),
             images: Arc::new(images.clone()),
             data_plane: data_plane.clone(),
@@ -204,6 +209,7 @@ impl Platform {
         Ok(Arc::new(Self {
             layout: layout.clone(),
             store,
+            vault,
             images,
             engine,
             data_plane,
@@ -261,7 +267,12 @@ impl Platform {
         let metrics = Arc::new(Metrics::default());
         let pipeline = Pipeline::new(PipelineParts {
             services: self.services.registrations(),
-            credentials: Arc::new(BuiltInKeys { default_account: options.account, mode: options.auth }),
+            credentials: Arc::new(CredentialChain {
+                default_account: options.account,
+                mode: options.auth,
+                long_term: None,
+                temporary: None,
+            }),
             authorizer: services::authorizer(),
             clock: Arc::new(SystemClock),
             rng: Arc::new(SystemRng::new()),
@@ -290,6 +301,7 @@ impl Platform {
     async fn reset(&self) -> Result<()> {
         self.services.reset().await?;
         self.store.wipe().await.context(|| "the state could not be emptied".to_owned())?;
+        vault::remember(&self.store, &self.vault).await?;
         let network = || "the default VPC could not be made".to_owned();
         self.services.ec2.warm(&self.facts.home).await.context(network)
     }
@@ -436,7 +448,7 @@ fn open_store(layout: &Layout) -> Result<Store> {
             failure
         }
     })?;
-    services::tables(Store::builder(Arc::new(journal)))
+    vault::tables(services::tables(Store::builder(Arc::new(journal))))
         .open()
         .context(|| format!("cannot read the state in {}", layout.state().display()))
 }

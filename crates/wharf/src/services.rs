@@ -8,6 +8,7 @@ use wharf_core::{Clock, Rng, Scope};
 use wharf_engine::Engine;
 use wharf_network::DataPlane;
 use wharf_state::{Builder, Store};
+use wharf_vault::Vault;
 use wharf_wire::Registration;
 
 use crate::failure::{Context as _, Result};
@@ -26,6 +27,8 @@ pub const NAMES: [&str; 4] = ["ec2", "ecs", "logs", "sts"];
 /// What the services stand on.
 pub struct Parts {
     pub store: Store,
+    /// Seals what must not be on the disk in clear.
+    pub vault: Vault,
     pub engine: Arc<dyn Engine>,
     pub images: Arc<dyn ImageSource>,
     pub data_plane: Arc<dyn DataPlane>,
@@ -45,7 +48,8 @@ pub struct Services {
 
 impl Services {
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, engine, images, data_plane, endpoints, name_servers, clock, rng } = parts;
+        let Parts { store, vault: _, engine, images, data_plane, endpoints, name_servers, clock, rng } =
+            parts;
         let logs = wharf_logs::Logs::new(store.clone(), Arc::clone(&clock));
         let ec2 = Arc::new(wharf_ec2::Ec2Service::new(wharf_ec2::Ec2Config {
             store: store.clone(),
