@@ -16,6 +16,9 @@ pub struct AccountId(u64);
 impl AccountId {
     /// The account that the built-in `test` key belongs to.
     pub const DEFAULT: Self = Self(0);
+    /// Of callers without an account. It has 13 digits, so that no text parses to it and no resource
+    /// belongs to it.
+    pub const ANONYMOUS: Self = Self(1_000_000_000_000);
 }
 
 impl fmt::Display for AccountId {

@@ -17,7 +17,7 @@ pub mod rng;
 
 pub use arn::{Arn, Partition};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
-pub use context::{Principal, RequestContext, Scope};
+pub use context::{Principal, RequestContext, Scope, Session, SessionOrigin};
 pub use error::{ApiError, Fault};
 pub use id::{AccountId, Region, RequestId};
 pub use rng::{Rng, SeededRng, SystemRng};

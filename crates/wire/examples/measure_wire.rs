@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderValue, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use wharf_contracts::{CredentialError, CredentialSource, Credentials, RootOnly, Secret};
-use wharf_core::{AccountId, ApiError, Clock, Principal, RequestContext, SystemClock, SystemRng};
+use wharf_core::{AccountId, ApiError, Clock, Principal, RequestContext, SystemClock, SystemRng, Timestamp};
 use wharf_ecs_api::{Ecs, types};
 use wharf_wire::sigv4::{self, Claim, Policy, SignedParts, SigningCredentials, Verifier};
 use wharf_wire::{Metrics, Pipeline, PipelineParts, Server};
@@ -43,15 +43,19 @@ impl Ecs for HundredTasks {
 struct OneKey;
 
 impl CredentialSource for OneKey {
-    fn credentials(&self, access_key_id: &str) -> Result<Credentials, CredentialError> {
+    fn credentials(
+        &self,
+        access_key_id: &str,
+        _session_token: Option<&str>,
+        _now: Timestamp,
+    ) -> Result<Credentials, CredentialError> {
         if access_key_id != "test" {
             return Err(CredentialError::Unknown);
         }
         Ok(Credentials {
             principal: Principal::Root { account: AccountId::DEFAULT },
             secret: Secret::Known("test".to_owned()),
-            session_token: None,
-            expires: None,
+            session: None,
         })
     }
 }

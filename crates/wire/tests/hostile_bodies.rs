@@ -30,12 +30,16 @@ static MODELS: [&ServiceModel; 4] =
 struct OneKey;
 
 impl CredentialSource for OneKey {
-    fn credentials(&self, _access_key_id: &str) -> Result<Credentials, CredentialError> {
+    fn credentials(
+        &self,
+        _access_key_id: &str,
+        _session_token: Option<&str>,
+        _now: Timestamp,
+    ) -> Result<Credentials, CredentialError> {
         Ok(Credentials {
             principal: Principal::Root { account: AccountId::DEFAULT },
             secret: Secret::Known("test".to_owned()),
-            session_token: None,
-            expires: None,
+            session: None,
         })
     }
 }

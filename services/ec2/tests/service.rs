@@ -70,6 +70,7 @@ fn context(scope: &Scope) -> RequestContext {
         request_id: RequestId::random(&SeededRng::new(1)),
         scope: scope.clone(),
         principal: Principal::Root { account: scope.account },
+        session: None,
         access_key_id: "test".to_owned(),
         source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
         now: Timestamp::from_millis(1_800_000_000_000),

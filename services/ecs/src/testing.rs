@@ -37,6 +37,7 @@ pub fn context() -> RequestContext {
         request_id: RequestId::random(&SeededRng::new(1)),
         scope: scope(),
         principal: Principal::Root { account: AccountId::DEFAULT },
+        session: None,
         access_key_id: "test".to_owned(),
         source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
         now: Timestamp::from_millis(START_MS),

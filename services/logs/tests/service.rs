@@ -31,6 +31,7 @@ impl House {
             request_id: RequestId::random(&SeededRng::new(1)),
             scope: scope(),
             principal: Principal::Root { account: scope().account },
+            session: None,
             access_key_id: "test".into(),
             source_ip: [127, 0, 0, 1].into(),
             now: self.clock.now(),

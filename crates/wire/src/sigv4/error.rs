@@ -1,5 +1,6 @@
 //! Why a signature is refused, and what each protocol calls it.
 
+use wharf_contracts::CredentialError;
 use wharf_core::ApiError;
 use wharf_shape::Protocol;
 
@@ -11,7 +12,7 @@ pub enum SignatureError {
     /// The signature cannot be read.
     #[error("{message}")]
     Incomplete { message: String },
-    /// The access key is not known, or comes with a token that is not its own.
+    /// The access key is not known or not active, or comes with a token that is not its own.
     #[error("the access key or its session token is not known")]
     UnknownKey,
     /// The temporary credentials are over.
@@ -28,6 +29,18 @@ pub enum SignatureError {
     /// A form of payload that Wharf does not read.
     #[error("the payload form {form} is not implemented")]
     PayloadForm { form: String },
+}
+
+impl From<CredentialError> for SignatureError {
+    fn from(error: CredentialError) -> Self {
+        match error {
+            // AWS does not tell these apart, so that a caller learns nothing of keys not its own.
+            CredentialError::Unknown | CredentialError::Inactive | CredentialError::InvalidToken => {
+                Self::UnknownKey
+            }
+            CredentialError::Expired => Self::ExpiredToken,
+        }
+    }
 }
 
 /// AWS's sentence for a signature that is not the expected one.

@@ -28,15 +28,25 @@ impl OneKey {
 }
 
 impl CredentialSource for OneKey {
-    fn credentials(&self, access_key_id: &str) -> Result<Credentials, CredentialError> {
+    fn credentials(
+        &self,
+        access_key_id: &str,
+        session_token: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Credentials, CredentialError> {
         if access_key_id != KEY {
             return Err(CredentialError::Unknown);
+        }
+        if session_token != self.session_token.as_deref() {
+            return Err(CredentialError::InvalidToken);
+        }
+        if self.expires.is_some_and(|expires| expires <= now) {
+            return Err(CredentialError::Expired);
         }
         Ok(Credentials {
             principal: Principal::Root { account: AccountId::DEFAULT },
             secret: self.secret.clone(),
-            session_token: self.session_token.clone(),
-            expires: self.expires,
+            session: None,
         })
     }
 }
