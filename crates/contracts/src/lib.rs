@@ -8,13 +8,19 @@
 
 mod authorizer;
 mod credentials;
+mod identity;
 mod images;
 mod interfaces;
 mod log_sink;
 mod task_metadata;
 
 pub use authorizer::{AuthorizationRequest, Authorizer, Decision, RootOnly};
-pub use credentials::{CredentialError, CredentialSource, Credentials, Secret};
+pub use credentials::{
+    AccessKey, AccessKeys, CredentialError, CredentialSource, Credentials, KeyStatus, Secret,
+};
+pub use identity::{
+    Identity, IdentityPolicies, IdentityRef, PolicySource, PrincipalUse, PrincipalUses, RoleFacts, Roles,
+};
 pub use images::{ImageConfig, ImageError, ImageSource, ResolvedImage};
 pub use interfaces::{AssignPublicIp, Interface, InterfaceError, InterfaceRequest, Interfaces};
 pub use log_sink::{LogDestination, LogEvent, LogSink, LogSinkError};
