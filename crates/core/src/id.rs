@@ -19,6 +19,11 @@ impl AccountId {
     /// Of callers without an account. It has 13 digits, so that no text parses to it and no resource
     /// belongs to it.
     pub const ANONYMOUS: Self = Self(1_000_000_000_000);
+
+    /// The number that the digits make.
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
 }
 
 impl fmt::Display for AccountId {

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access_key;
 pub mod arn;
 pub mod clock;
 pub mod context;
