@@ -48,7 +48,7 @@ use crate::config::KeeperConfig;
 use crate::fingerprint::Fingerprint;
 use crate::paths;
 use crate::protocol::Call;
-use crate::state::{Entry, ProcessRef, StateFile};
+use crate::state::{Entry, ProcessRef, StateFile, Version};
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 64;
@@ -87,6 +87,8 @@ struct Keeper {
 struct Sandbox {
     spec: SandboxSpec,
     created_at: Timestamp,
+    /// The version of the keeper that made it: specs of different ones are not compared.
+    by: Version,
     phase: SandboxPhase,
 }
 
@@ -114,6 +116,8 @@ struct Container {
     sandbox: SandboxId,
     fingerprint: Fingerprint,
     labels: Vec<(String, String)>,
+    /// The version of the keeper that started it: fingerprints of different ones are not compared.
+    by: Version,
     phase: Phase,
 }
 

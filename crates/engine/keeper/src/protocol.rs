@@ -14,7 +14,7 @@ use wharf_engine::{
     Signal, Stats,
 };
 
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 pub const HELLO_BYTES: usize = 8;
 const MAGIC: &[u8; 4] = b"WHKP";
 /// The largest message either side takes: a list of tens of thousands of containers.

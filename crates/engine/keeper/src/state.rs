@@ -1,11 +1,18 @@
 //! The state file: what a keeper must know after a keeper's death, as a journal of small records.
 //!
-//! Each record is `u32 length, u32 crc32c, postcard`. Records are appended, never changed; a torn or
-//! damaged tail is cut off. The file is rewritten with what is alive when it has grown well beyond
-//! that. No fsync: it must survive the keeper's death, which the page cache does; no container
-//! survives the host's.
+//! Each record is `u32 length, u32 crc32c`, and a map of MessagePack with its fields' names. Records
+//! are appended, never changed; a torn or damaged tail is cut off. The file is rewritten with what is
+//! alive when it has grown well beyond that. No fsync: it must survive the keeper's death, which the
+//! page cache does; no container survives the host's.
+//!
+//! The next release reads what this one wrote: that is how a program is upgraded while containers
+//! run. So in [`Entry`] and in every type in it (`SandboxSpec` and what it holds, `ExitStatus`)
+//! - a field that is added has `#[serde(default)]`, and none is renamed, removed or skipped;
+//! - a kind of entry may be added: a keeper passes over what it does not know, or cannot read.
 //!
 //! Pids are believed only together with the boot they come from and the process's start time.
+
+mod format1;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -20,12 +27,15 @@ use wharf_engine::{ContainerId, ExitStatus, SandboxId, SandboxSpec};
 use crate::fingerprint::Fingerprint;
 use crate::paths;
 
-/// Raised with every change of [`Entry`]; an older file is refused by name.
-const FORMAT: u32 = 1;
+/// Raised only with a change that an older keeper must not read over; it then refuses the file.
+const FORMAT: u32 = 2;
 const HEADER_BYTES: usize = 8;
 const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A file smaller than this is never rewritten.
 const COMPACT_BYTES_MIN: u64 = 256 * 1024;
+
+/// Of the protocol that a keeper speaks: tells who wrote a record.
+pub type Version = u32;
 
 /// A process, told apart from a later one with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,15 +55,19 @@ pub enum Entry {
     SandboxMade {
         spec: SandboxSpec,
         created_at: Timestamp,
+        by: Version,
     },
     /// Its containers are gone with it.
-    SandboxGone(SandboxId),
+    SandboxGone {
+        sandbox: SandboxId,
+    },
     /// About to be started: whatever is found of it later, without [`Entry::Started`], is debris.
     Starting {
         container: ContainerId,
         sandbox: SandboxId,
         fingerprint: Fingerprint,
         labels: Vec<(String, String)>,
+        by: Version,
     },
     Started {
         container: ContainerId,
@@ -70,13 +84,16 @@ pub enum Entry {
         exit: ExitStatus,
     },
     /// The start failed for a reason that is not the container's own.
-    NotStarted(ContainerId),
+    NotStarted {
+        container: ContainerId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct SandboxRecord {
     pub spec: SandboxSpec,
     pub created_at: Timestamp,
+    pub by: Version,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +101,7 @@ pub struct ContainerRecord {
     pub sandbox: SandboxId,
     pub fingerprint: Fingerprint,
     pub labels: Vec<(String, String)>,
+    pub by: Version,
     pub started: Option<(ProcessRef, Timestamp)>,
     pub kill_at: Option<Timestamp>,
     pub exit: Option<ExitStatus>,
@@ -107,9 +125,15 @@ pub enum StateError {
         source: io::Error,
     },
     #[error(
-        "{path} is of format {found}; this keeper reads format {FORMAT}: remove what runs with the program that started it"
+        "{path} is of format {found}, which a newer program wrote; this one reads formats up to {FORMAT}: use the newer one"
     )]
     Format { path: PathBuf, found: u32 },
+    #[error("an entry for {path} cannot be encoded")]
+    Encode {
+        path: PathBuf,
+        #[source]
+        source: rmp_serde::encode::Error,
+    },
 }
 
 impl Snapshot {
@@ -117,19 +141,20 @@ impl Snapshot {
     fn apply(&mut self, entry: Entry) {
         match entry {
             Entry::Opened { boot_id, .. } => self.boot_id = boot_id,
-            Entry::SandboxMade { spec, created_at } => {
-                self.sandboxes.insert(spec.id.clone(), SandboxRecord { spec, created_at });
+            Entry::SandboxMade { spec, created_at, by } => {
+                self.sandboxes.insert(spec.id.clone(), SandboxRecord { spec, created_at, by });
             }
-            Entry::SandboxGone(sandbox) => {
+            Entry::SandboxGone { sandbox } => {
                 self.sandboxes.remove(&sandbox);
                 self.containers.retain(|_, held| held.sandbox != sandbox);
             }
-            Entry::Starting { container, sandbox, fingerprint, labels } => {
+            Entry::Starting { container, sandbox, fingerprint, labels, by } => {
                 if self.sandboxes.contains_key(&sandbox) {
                     let record = ContainerRecord {
                         sandbox,
                         fingerprint,
                         labels,
+                        by,
                         started: None,
                         kill_at: None,
                         exit: None,
@@ -152,7 +177,7 @@ impl Snapshot {
                     held.exit = Some(exit);
                 }
             }
-            Entry::NotStarted(container) => {
+            Entry::NotStarted { container } => {
                 self.containers.remove(&container);
             }
         }
@@ -162,7 +187,8 @@ impl Snapshot {
     fn entries(&self) -> Vec<Entry> {
         let mut entries = vec![Entry::Opened { format: FORMAT, boot_id: self.boot_id.clone() }];
         for held in self.sandboxes.values() {
-            entries.push(Entry::SandboxMade { spec: held.spec.clone(), created_at: held.created_at });
+            let (spec, created_at, by) = (held.spec.clone(), held.created_at, held.by);
+            entries.push(Entry::SandboxMade { spec, created_at, by });
         }
         for (id, held) in &self.containers {
             let container = || id.clone();
@@ -171,6 +197,7 @@ impl Snapshot {
                 sandbox: held.sandbox.clone(),
                 fingerprint: held.fingerprint,
                 labels: held.labels.clone(),
+                by: held.by,
             });
             if let Some((process, at)) = held.started {
                 entries.push(Entry::Started { container: container(), process, at });
@@ -214,26 +241,30 @@ impl StateFile {
         }
         let mut snapshot = Snapshot::default();
         let mut rest = bytes.as_slice();
-        while let Some((entry, used)) = decode(rest) {
+        let is_format1 = next(rest).is_some_and(|(body, _)| format1::is_mine(body));
+        while let Some((body, used)) = next(rest) {
+            rest = &rest[used..];
+            let entry = if is_format1 { format1::decode(body) } else { rmp_serde::from_slice(body).ok() };
+            // What a newer release added tells this one nothing.
+            let Some(entry) = entry else { continue };
             if let Entry::Opened { format, .. } = &entry
-                && *format != FORMAT
+                && *format > FORMAT
             {
                 return Err(StateError::Format { path, found: *format });
             }
             snapshot.apply(entry);
-            rest = &rest[used..];
         }
         let before = snapshot.clone();
         snapshot.boot_id = boot_id.to_owned();
-        let (file, length) = rewrite(dir, &snapshot).map_err(failed("rewriting"))?;
+        let (file, length) = rewrite(dir, &snapshot)?;
         let state = Self { file, path, length, compacted_length: length, boot_id: boot_id.to_owned() };
         Ok((state, before))
     }
 
     /// Appends one entry.
     pub fn append(&mut self, entry: &Entry) -> Result<(), StateError> {
-        let mut bytes = Vec::with_capacity(256);
-        encode(entry, &mut bytes);
+        let mut bytes = Vec::with_capacity(512);
+        encode(entry, &mut bytes).map_err(|source| StateError::Encode { path: self.path.clone(), source })?;
         let written = self.file.write_all(&bytes);
         if let Err(source) = written {
             // A torn record would hide every later one.
@@ -254,44 +285,53 @@ impl StateFile {
     pub fn compact(&mut self, mut snapshot: Snapshot) -> Result<(), StateError> {
         snapshot.boot_id.clone_from(&self.boot_id);
         let dir = self.path.parent().unwrap_or(Path::new("."));
-        let (file, length) = rewrite(dir, &snapshot).map_err(|source| StateError::Io {
-            path: self.path.clone(),
-            action: "rewriting",
-            source,
-        })?;
+        let (file, length) = rewrite(dir, &snapshot)?;
         (self.file, self.length, self.compacted_length) = (file, length, length);
         Ok(())
     }
 }
 
-fn rewrite(dir: &Path, snapshot: &Snapshot) -> io::Result<(File, u64)> {
+fn rewrite(dir: &Path, snapshot: &Snapshot) -> Result<(File, u64), StateError> {
+    let path = dir.join(paths::STATE);
     let mut bytes = Vec::new();
     for entry in snapshot.entries() {
-        encode(&entry, &mut bytes);
+        encode(&entry, &mut bytes).map_err(|source| StateError::Encode { path: path.clone(), source })?;
     }
     let new = dir.join(paths::STATE_NEW);
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-    file.write_all(&bytes)?;
-    std::fs::rename(&new, dir.join(paths::STATE))?;
-    Ok((file, bytes.len() as u64))
+    let write = || {
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+        file.write_all(&bytes)?;
+        std::fs::rename(&new, &path)?;
+        Ok(file)
+    };
+    match write() {
+        Ok(file) => Ok((file, bytes.len() as u64)),
+        Err(source) => Err(StateError::Io { path, action: "rewriting", source }),
+    }
 }
 
-fn encode(entry: &Entry, out: &mut Vec<u8>) {
-    let body = postcard::to_allocvec(entry).unwrap_or_default();
-    out.extend_from_slice(&u32::try_from(body.len()).unwrap_or(0).to_le_bytes());
-    out.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
-    out.extend_from_slice(&body);
+fn encode(entry: &Entry, out: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error> {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    if let Err(error) = rmp_serde::encode::write_named(out, entry) {
+        out.truncate(start);
+        return Err(error);
+    }
+    let body = &out[start + HEADER_BYTES..];
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let checksum = crc32c::crc32c(body).to_le_bytes();
+    out[start..start + 4].copy_from_slice(&length);
+    out[start + 4..start + HEADER_BYTES].copy_from_slice(&checksum);
+    Ok(())
 }
 
-fn decode(bytes: &[u8]) -> Option<(Entry, usize)> {
+/// The body of the first record, and the record's length; `None` at the end or when it is torn.
+fn next(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (checksum, rest) = rest.split_first_chunk::<4>()?;
     let length = u32::from_le_bytes(*length) as usize;
     let body = rest.get(..length).filter(|_| length <= RECORD_BYTES_MAX)?;
-    if crc32c::crc32c(body) != u32::from_le_bytes(*checksum) {
-        return None;
-    }
-    Some((postcard::from_bytes(body).ok()?, HEADER_BYTES + length))
+    (crc32c::crc32c(body) == u32::from_le_bytes(*checksum)).then_some((body, HEADER_BYTES + length))
 }
 
 #[cfg(test)]
@@ -319,6 +359,7 @@ mod tests {
                 sandbox: sandbox().id,
                 fingerprint: Fingerprint::of_bytes(b"spec"),
                 labels: Vec::new(),
+                by: 7,
             },
             Entry::Started {
                 container: id(container),
@@ -332,7 +373,9 @@ mod tests {
 
     fn write(dir: &Path) -> Snapshot {
         let (mut state, _) = StateFile::open(dir, "boot").unwrap();
-        state.append(&Entry::SandboxMade { spec: sandbox(), created_at: Timestamp::from_millis(1) }).unwrap();
+        state
+            .append(&Entry::SandboxMade { spec: sandbox(), created_at: Timestamp::from_millis(1), by: 7 })
+            .unwrap();
         for container in ["one", "two"] {
             for entry in entries(container) {
                 state.append(&entry).unwrap();
@@ -385,13 +428,129 @@ mod tests {
     }
 
     #[test]
-    fn another_format_is_refused_and_kept() {
+    fn a_later_format_is_refused_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let mut bytes = Vec::new();
-        encode(&Entry::Opened { format: FORMAT + 1, boot_id: "boot".to_owned() }, &mut bytes);
+        encode(&Entry::Opened { format: FORMAT + 1, boot_id: "boot".to_owned() }, &mut bytes).unwrap();
         std::fs::write(dir.path().join(paths::STATE), &bytes).unwrap();
-        assert!(matches!(StateFile::open(dir.path(), "boot"), Err(StateError::Format { found: 2, .. })));
+        assert!(matches!(StateFile::open(dir.path(), "boot"), Err(StateError::Format { found: 3, .. })));
         assert_eq!(std::fs::read(dir.path().join(paths::STATE)).unwrap(), bytes);
+    }
+
+    /// Wraps a body as a record.
+    fn record(body: &[u8]) -> Vec<u8> {
+        let mut bytes = u32::try_from(body.len()).unwrap().to_le_bytes().to_vec();
+        bytes.extend(crc32c::crc32c(body).to_le_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    #[test]
+    fn another_releases_fields_and_entries_do_no_harm() {
+        #[derive(Serialize)]
+        enum Later {
+            Painted { colour: u8 },
+            Started { container: ContainerId, process: ProcessRef, at: Timestamp, mood: String },
+        }
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path());
+        let path = dir.path().join(paths::STATE);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let process = ProcessRef { pid: 99, start_ticks: 5 };
+        let started =
+            Later::Started { container: id("two"), process, at: Timestamp::from_millis(6), mood: "x".into() };
+        for later in [Later::Painted { colour: 3 }, started] {
+            bytes.extend(record(&rmp_serde::to_vec_named(&later).unwrap()));
+        }
+        std::fs::write(&path, bytes).unwrap();
+        let snapshot = StateFile::open(dir.path(), "boot").unwrap().1;
+        assert_eq!(snapshot.containers[&id("two")].started, Some((process, Timestamp::from_millis(6))));
+    }
+
+    #[test]
+    fn a_sandbox_of_a_release_with_fewer_fields_is_read() {
+        /// What a sandbox's spec had at first, and may never lose.
+        #[derive(Serialize)]
+        struct Earlier {
+            id: &'static str,
+            hostname: &'static str,
+            netns: Option<PathBuf>,
+            resources: BTreeMap<&'static str, u64>,
+            name_servers: [u8; 0],
+            search_domains: [u8; 0],
+            hosts: [u8; 0],
+            labels: [(&'static str, &'static str); 1],
+        }
+        #[derive(Serialize)]
+        enum EarlierEntry {
+            SandboxMade { spec: Earlier, created_at: Timestamp, by: Version },
+        }
+        let spec = Earlier {
+            id: "s",
+            hostname: "",
+            netns: None,
+            resources: [("pids_max", 5)].into(),
+            name_servers: [],
+            search_domains: [],
+            hosts: [],
+            labels: [("a", "b")],
+        };
+        let entry = EarlierEntry::SandboxMade { spec, created_at: Timestamp::from_millis(4), by: 2 };
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = record(&rmp_serde::to_vec_named(&entry).unwrap());
+        std::fs::write(dir.path().join(paths::STATE), bytes).unwrap();
+        let found = &StateFile::open(dir.path(), "boot").unwrap().1.sandboxes[&sandbox().id];
+        assert_eq!(found.spec.resources.pids_max, Some(5));
+        assert_eq!((found.spec.labels.len(), found.by), (1, 2));
+    }
+
+    #[test]
+    fn the_first_releases_file_is_read() {
+        use super::format1::{Entry1, ExitStatus1, HostEntry1, SandboxResources1, SandboxSpec1};
+        let spec = SandboxSpec1 {
+            id: SandboxId::new("s").unwrap(),
+            hostname: "h".to_owned(),
+            netns: Some("/n".into()),
+            resources: SandboxResources1 { cpu_millis: Some(5), memory_bytes: None, pids_max: Some(9) },
+            name_servers: vec!["10.0.0.2".parse().unwrap()],
+            search_domains: vec!["d".to_owned()],
+            hosts: vec![HostEntry1 { address: "10.0.0.3".parse().unwrap(), names: vec!["n".to_owned()] }],
+            labels: vec![("a".to_owned(), "b".to_owned())],
+        };
+        let exit =
+            ExitStatus1 { at: Timestamp::from_millis(9), code: Some(3), oom_killed: true, start_error: None };
+        let entries = [
+            Entry1::Opened { format: 1, boot_id: "boot".to_owned() },
+            Entry1::SandboxMade { spec, created_at: Timestamp::from_millis(1) },
+            Entry1::Starting {
+                container: id("c"),
+                sandbox: sandbox().id,
+                fingerprint: Fingerprint::of_bytes(b"spec"),
+                labels: Vec::new(),
+            },
+            Entry1::Started {
+                container: id("c"),
+                process: ProcessRef { pid: 77, start_ticks: 1234 },
+                at: Timestamp::from_millis(5),
+            },
+            Entry1::Stopping { container: id("c"), kill_at: Timestamp::from_millis(8) },
+            Entry1::Exited { container: id("c"), exit },
+            Entry1::NotStarted(id("d")),
+            Entry1::SandboxGone(SandboxId::new("gone").unwrap()),
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> =
+            entries.iter().flat_map(|entry| record(&postcard::to_allocvec(entry).unwrap())).collect();
+        std::fs::write(dir.path().join(paths::STATE), bytes).unwrap();
+        let snapshot = StateFile::open(dir.path(), "boot").unwrap().1;
+        assert_eq!(snapshot.boot_id, "boot");
+        let held = &snapshot.sandboxes[&sandbox().id];
+        assert_eq!((held.spec.resources.pids_max, held.spec.hosts.len(), held.by), (Some(9), 1, 1));
+        let container = &snapshot.containers[&id("c")];
+        assert_eq!(container.exit.as_ref().and_then(|exit| exit.code), Some(3));
+        assert_eq!(container.kill_at, Some(Timestamp::from_millis(8)));
+        // And is of this format from then on.
+        assert_eq!(StateFile::open(dir.path(), "boot").unwrap().1, snapshot);
     }
 
     #[test]
@@ -400,7 +559,8 @@ mod tests {
         let (mut state, mut snapshot) = StateFile::open(dir.path(), "boot").unwrap();
         let mut compactions = 0;
         for round in 0..20_000 {
-            let entry = Entry::SandboxMade { spec: sandbox(), created_at: Timestamp::from_millis(round) };
+            let entry =
+                Entry::SandboxMade { spec: sandbox(), created_at: Timestamp::from_millis(round), by: 7 };
             state.append(&entry).unwrap();
             snapshot.apply(entry);
             if state.is_bloated() {

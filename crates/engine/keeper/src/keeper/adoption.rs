@@ -8,7 +8,7 @@ use super::batch::Unfinished;
 use super::lifecycle::{Keep, lost_exit, remove_files};
 use super::output::{Now, Output};
 use super::{Container, Keeper, Logged, Phase, Running, Sandbox, SandboxPhase, Set, Timer, daemon, process};
-use crate::state::{ContainerRecord, Entry, ProcessRef, Snapshot};
+use crate::state::{ContainerRecord, Entry, ProcessRef, SandboxRecord, Snapshot};
 use wharf_core::Timestamp;
 
 impl Keeper {
@@ -20,7 +20,8 @@ impl Keeper {
         }
         for (id, record) in found.sandboxes {
             let phase = SandboxPhase::Made;
-            self.sandboxes.insert(id, Sandbox { spec: record.spec, created_at: record.created_at, phase });
+            let SandboxRecord { spec, created_at, by } = record;
+            self.sandboxes.insert(id, Sandbox { spec, created_at, by, phase });
         }
         let same_boot = found.boot_id == boot_id;
         for (id, record) in found.containers {
@@ -36,7 +37,7 @@ impl Keeper {
         unfinished: Option<&Unfinished>,
     ) {
         let now = Now::read();
-        let ContainerRecord { sandbox, fingerprint, labels, started, kill_at, exit } = record;
+        let ContainerRecord { sandbox, fingerprint, labels, by, started, kill_at, exit } = record;
         let phase = match (exit, started) {
             (Some(exit), started) => Phase::Exited { started_at: started.map(|(_, at)| at), exit },
             (None, None) => {
@@ -45,7 +46,7 @@ impl Keeper {
                     daemon::note(&format!("cleaning up container {id}: {error}"));
                 }
                 remove_files(&id, Keep::Nothing);
-                self.persist(&Entry::NotStarted(id), now);
+                self.persist(&Entry::NotStarted { container: id }, now);
                 return;
             }
             (None, Some((process, at))) => {
@@ -72,7 +73,7 @@ impl Keeper {
         let number = self.next_number;
         let runs = matches!(phase, Phase::Running(_));
         self.numbers.insert(id.clone(), number);
-        self.containers.insert(number, Container { id: id.clone(), sandbox, fingerprint, labels, phase });
+        self.containers.insert(number, Container { id: id.clone(), sandbox, fingerprint, labels, by, phase });
         if !runs {
             return;
         }

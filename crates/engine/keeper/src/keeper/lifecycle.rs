@@ -20,6 +20,7 @@ use super::{
     Container, ContainerNumber, Keeper, Logged, Phase, Remains, Running, Sandbox, SandboxPhase, Set, Source,
     Starting, Timer, daemon,
 };
+use crate::PROTOCOL_VERSION;
 use crate::fingerprint::Fingerprint;
 use crate::paths;
 use crate::protocol::{Answer, Request};
@@ -56,7 +57,7 @@ impl Keeper {
         let conflict = || EngineError::Conflict { what: format!("sandbox {}", spec.id) };
         let result = match self.sandboxes.get_mut(&spec.id) {
             _ if self.shutdown.is_some() => Err(shutting_down()),
-            Some(held) if held.spec != spec => Err(conflict()),
+            Some(held) if held.by == PROTOCOL_VERSION && held.spec != spec => Err(conflict()),
             Some(Sandbox { phase: SandboxPhase::Making(callers), .. }) => {
                 callers.push(caller);
                 return;
@@ -69,7 +70,8 @@ impl Keeper {
             None => {
                 let created_at = Now::read().timestamp();
                 let phase = SandboxPhase::Making(vec![caller]);
-                self.sandboxes.insert(spec.id.clone(), Sandbox { spec: spec.clone(), created_at, phase });
+                let by = PROTOCOL_VERSION;
+                self.sandboxes.insert(spec.id.clone(), Sandbox { spec: spec.clone(), created_at, by, phase });
                 self.spawners.push(Job::MakeSandbox(spec));
                 return;
             }
@@ -129,7 +131,8 @@ impl Keeper {
     fn start_container(&mut self, caller: Caller, sandbox: &SandboxId, spec: ContainerSpec) {
         let fingerprint = Fingerprint::of(&spec);
         if let Some(held) = self.numbers.get(&spec.id).and_then(|number| self.containers.get_mut(number)) {
-            let result = if held.fingerprint != fingerprint || held.sandbox != *sandbox {
+            let differs = held.by == PROTOCOL_VERSION && held.fingerprint != fingerprint;
+            let result = if differs || held.sandbox != *sandbox {
                 Err(EngineError::Conflict { what: format!("container {}", spec.id) })
             } else if let Phase::Starting(starting) = &mut held.phase {
                 starting.callers.push(caller);
@@ -167,6 +170,7 @@ impl Keeper {
             sandbox: sandbox.clone(),
             fingerprint,
             labels: spec.labels.clone(),
+            by: PROTOCOL_VERSION,
         };
         if let Err(error) = self.state.append(&entry) {
             remove_files(&id, Keep::Nothing);
@@ -181,6 +185,7 @@ impl Keeper {
             sandbox: sandbox.clone(),
             fingerprint,
             labels: spec.labels.clone(),
+            by: PROTOCOL_VERSION,
             phase: Phase::Starting(Box::new(starting)),
         };
         self.containers.insert(number, container);
@@ -217,13 +222,13 @@ impl Keeper {
         if !matches!(held.phase, SandboxPhase::Making(_)) {
             return;
         }
-        let (spec, created_at) = (held.spec.clone(), held.created_at);
+        let (spec, created_at, by) = (held.spec.clone(), held.created_at, held.by);
         let SandboxPhase::Making(callers) = std::mem::replace(&mut held.phase, SandboxPhase::Made) else {
             return;
         };
         let result = match failure {
             None => {
-                self.persist(&Entry::SandboxMade { spec, created_at }, now);
+                self.persist(&Entry::SandboxMade { spec, created_at, by }, now);
                 Ok(Answer::Done)
             }
             Some(error) => {
@@ -267,7 +272,7 @@ impl Keeper {
                 remove_files(&container.id, Keep::Nothing);
             }
         }
-        self.persist(&Entry::SandboxGone(sandbox.clone()), now);
+        self.persist(&Entry::SandboxGone { sandbox: sandbox.clone() }, now);
         for caller in callers {
             self.clients.reply(caller, Ok(Answer::Done));
         }
@@ -393,7 +398,7 @@ impl Keeper {
         let Some(container) = self.containers.remove(&number) else { return };
         self.numbers.remove(&container.id);
         remove_files(&container.id, Keep::Nothing);
-        self.persist(&Entry::NotStarted(container.id.clone()), now);
+        self.persist(&Entry::NotStarted { container: container.id.clone() }, now);
         if let Phase::Starting(starting) = container.phase {
             for caller in starting.callers {
                 self.clients.reply(caller, Err(error.clone()));

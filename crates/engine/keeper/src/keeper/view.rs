@@ -47,7 +47,8 @@ impl Keeper {
             .iter()
             .filter(|(_, held)| !matches!(held.phase, SandboxPhase::Making(_)))
             .map(|(id, held)| {
-                (id.clone(), SandboxRecord { spec: held.spec.clone(), created_at: held.created_at })
+                let (spec, created_at, by) = (held.spec.clone(), held.created_at, held.by);
+                (id.clone(), SandboxRecord { spec, created_at, by })
             })
             .collect();
         let containers =
@@ -99,6 +100,7 @@ impl Container {
             sandbox: self.sandbox.clone(),
             fingerprint: self.fingerprint,
             labels: self.labels.clone(),
+            by: self.by,
             started,
             kill_at,
             exit,
