@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wharf_core::{AccountId, Region, Timestamp};
+use wharf_core::{AccountId, Principal, Region, Timestamp};
 
 /// A user or a role by its unique id: a name that was given to another since finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,10 +76,9 @@ pub trait Roles: Send + Sync {
 /// accessed details tell.
 #[derive(Clone, Copy, Debug)]
 pub struct PrincipalUse<'a> {
-    /// `None` for a root user.
-    pub identity: Option<IdentityRef<'a>>,
-    /// The long-term key that signed, if one did.
-    pub access_key_id: Option<&'a str>,
+    pub principal: &'a Principal,
+    /// The key that signed, long-term or temporary.
+    pub access_key_id: &'a str,
     /// The service's namespace, such as `ecs`.
     pub service: &'a str,
     pub region: &'a Region,
