@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod authorization;
 mod authorizer;
 mod credentials;
 mod identity;
@@ -14,7 +15,11 @@ mod interfaces;
 mod log_sink;
 mod task_metadata;
 
-pub use authorizer::{AuthorizationRequest, Authorizer, Decision, RootOnly};
+pub use authorization::{
+    AuthorizationTable, Check, ConditionKey, Entry, OperationRequest, Reach, Required, Resource,
+    ResourcePolicy, ResourcePolicyKind, ServiceAuthorization, Tags, Values,
+};
+pub use authorizer::{AuthorizationRequest, Authorizer, Decision, Denial, RequestFacts, RootOnly, Transport};
 pub use credentials::{
     AccessKey, AccessKeys, CredentialError, CredentialSource, Credentials, KeyStatus, Secret,
 };

@@ -91,11 +91,12 @@ impl Services {
 
     /// What the pipeline answers for.
     pub fn registrations(&self) -> Vec<Registration> {
+        let registration = Registration::with_authorization;
         vec![
-            wharf_ec2_api::service(self.ec2.clone()).into(),
-            wharf_ecs::service(self.ecs.clone()).into(),
-            wharf_logs_api::service(self.logs.clone()).into(),
-            wharf_sts_api::service(self.sts.clone()).into(),
+            registration(wharf_ec2_api::service(self.ec2.clone()), wharf_ec2::authorization(&self.ec2)),
+            registration(wharf_ecs::service(self.ecs.clone()), wharf_ecs::authorization(&self.ecs)),
+            registration(wharf_logs_api::service(self.logs.clone()), wharf_logs::authorization(&self.logs)),
+            registration(wharf_sts_api::service(self.sts.clone()), wharf_sts::authorization(&self.sts)),
         ]
     }
 }

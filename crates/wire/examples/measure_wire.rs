@@ -21,11 +21,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use wharf_contracts::{CredentialError, CredentialSource, Credentials, RootOnly, Secret};
+use wharf_contracts::{AuthorizationTable, CredentialError, CredentialSource, Credentials, RootOnly, Secret};
 use wharf_core::{AccountId, ApiError, Clock, Principal, RequestContext, SystemClock, SystemRng, Timestamp};
 use wharf_ecs_api::{Ecs, types};
 use wharf_wire::sigv4::{self, Claim, Policy, SignedParts, SigningCredentials, Verifier};
-use wharf_wire::{Metrics, Pipeline, PipelineParts, Server};
+use wharf_wire::{Metrics, Pipeline, PipelineParts, Registration, Server};
 
 struct HundredTasks(Vec<String>);
 
@@ -65,7 +65,10 @@ fn pipeline(metrics: &Arc<Metrics>) -> Arc<Pipeline> {
         .map(|number| format!("arn:aws:ecs:us-east-1:000000000000:task/default/{number:032x}"))
         .collect();
     Pipeline::new(PipelineParts {
-        services: vec![wharf_ecs_api::service(Arc::new(HundredTasks(arns))).into()],
+        services: vec![Registration::with_authorization(
+            wharf_ecs_api::service(Arc::new(HundredTasks(arns))),
+            AuthorizationTable::new(&wharf_ecs_api::MODEL, Arc::new(()), &[]),
+        )],
         credentials: Arc::new(OneKey),
         authorizer: Arc::new(RootOnly),
         clock: Arc::new(SystemClock),

@@ -17,5 +17,5 @@ pub mod sigv4;
 
 pub use client::{Client, ClientError, ClientResponse};
 pub use observe::{CallObserver, CallRecord, Metrics};
-pub use pipeline::{Body, Pipeline, PipelineParts, Registration, Resources};
+pub use pipeline::{Body, Pipeline, PipelineParts, Registration};
 pub use server::{Exposure, InternalHandler, Server, ServerBuilder, ServerLimits};

@@ -18,11 +18,14 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderValue, Response, StatusCode, header, request};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request};
 use http_body_util::Full;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
-use wharf_contracts::{AuthorizationRequest, Authorizer, CredentialSource, Decision};
+use wharf_contracts::{
+    AuthorizationRequest, Authorizer, CredentialSource, Decision, OperationRequest, Reach, RequestFacts,
+    Required, ServiceAuthorization, Transport,
+};
 use wharf_core::limits::REQUESTS_IN_FLIGHT_MAX;
 use wharf_core::{ApiError, Clock, RequestContext, RequestId, Rng, Scope, Timestamp};
 use wharf_shape::{Operation, Protocol, Service, ServiceModel, Structure};
@@ -35,32 +38,27 @@ use crate::sigv4::{Claim, Policy, SignatureError, SignedParts, Verified, Verifie
 /// The body of every answer.
 pub type Body = Full<Bytes>;
 
-/// The ARNs that an operation touches, for the authorizer.
-pub type Resources =
-    Arc<dyn Fn(&RequestContext, &'static Operation, &dyn Structure) -> Vec<String> + Send + Sync>;
-
-/// A service and what the pipeline has to know of it beside its model.
+/// A service and what the pipeline has to know of it beside its model. There is none without its
+/// table of what IAM has to be asked.
 pub struct Registration {
     service: Arc<dyn Service>,
-    resources: Option<Resources>,
+    authorization: Arc<dyn ServiceAuthorization>,
 }
 
 impl Registration {
-    pub fn new(service: Arc<dyn Service>) -> Self {
-        Self { service, resources: None }
+    pub fn with_authorization(
+        service: Arc<dyn Service>,
+        authorization: Arc<dyn ServiceAuthorization>,
+    ) -> Self {
+        Self { service, authorization }
     }
 
-    /// Without it, every operation is authorized on `*`.
-    #[must_use]
-    pub fn with_resources(mut self, resources: Resources) -> Self {
-        self.resources = Some(resources);
-        self
+    pub fn service(&self) -> &Arc<dyn Service> {
+        &self.service
     }
-}
 
-impl From<Arc<dyn Service>> for Registration {
-    fn from(service: Arc<dyn Service>) -> Self {
-        Self::new(service)
+    pub fn authorization(&self) -> &Arc<dyn ServiceAuthorization> {
+        &self.authorization
     }
 }
 
@@ -196,7 +194,7 @@ impl Pipeline {
         let decoded = codec::decode(model, operation, &codec_request)?;
         wharf_shape::validate(model, operation, &decoded)?;
         let context = context(call, verified);
-        self.authorize(registration, operation, &context, &*decoded.input)?;
+        self.authorize(registration, operation, &context, &*decoded.input, parts.headers)?;
         let permit = self.throttle(call.protocol)?;
         let output = registration.service.call(index, &context, decoded.input).await?;
         drop(permit);
@@ -258,25 +256,29 @@ impl Pipeline {
         operation: &'static Operation,
         context: &RequestContext,
         input: &dyn Structure,
+        headers: &HeaderMap,
     ) -> Result<(), ApiError> {
-        let resources = match &registration.resources {
-            Some(resources) => resources(context, operation, input),
-            None => vec!["*".to_owned()],
+        let authorization = &registration.authorization;
+        if context.principal.is_root()
+            && context.principal.account() == context.account()
+            && authorization.reach(operation) == Reach::OwnAccount
+        {
+            return Ok(());
+        }
+        let checks = match authorization.required(&OperationRequest { context, operation, input })? {
+            Required::Nothing => return Ok(()),
+            Required::All(checks) => checks,
         };
-        let request = AuthorizationRequest { context, action: operation.action, resources: &resources };
-        match self.authorizer.decide(&request) {
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let facts = RequestFacts {
+            user_agent: text(header::USER_AGENT),
+            referer: text(header::REFERER),
+            transport: Transport::Plain,
+            called_via: &[],
+        };
+        match self.authorizer.decide(&AuthorizationRequest { context, checks: &checks, facts: &facts }) {
             Decision::Allow => Ok(()),
-            Decision::Deny { message } => Err(match registration.service.model().protocol {
-                Protocol::AwsJson1_0 | Protocol::AwsJson1_1 => {
-                    ApiError::sender("AccessDeniedException", message)
-                }
-                Protocol::Query => ApiError::sender("AccessDenied", message).with_status(403),
-                Protocol::Ec2Query => ApiError::sender(
-                    "UnauthorizedOperation",
-                    format!("You are not authorized to perform this operation. {message}"),
-                )
-                .with_status(403),
-            }),
+            Decision::Deny(denial) => Err(denied(registration.service.model().protocol, denial.message)),
         }
     }
 
@@ -356,6 +358,18 @@ impl Pipeline {
     }
 }
 
+fn denied(protocol: Protocol, message: String) -> ApiError {
+    match protocol {
+        Protocol::AwsJson1_0 | Protocol::AwsJson1_1 => ApiError::sender("AccessDeniedException", message),
+        Protocol::Query => ApiError::sender("AccessDenied", message).with_status(403),
+        Protocol::Ec2Query => ApiError::sender(
+            "UnauthorizedOperation",
+            format!("You are not authorized to perform this operation. {message}"),
+        )
+        .with_status(403),
+    }
+}
+
 fn signed_parts<'a>(head: &'a request::Parts, body: &'a [u8]) -> SignedParts<'a> {
     SignedParts {
         method: head.method.as_str(),
@@ -382,6 +396,7 @@ fn context(call: &Call, verified: Verified) -> RequestContext {
         request_id: call.request_id,
         scope: Scope { account: verified.principal.account(), region: verified.region },
         principal: verified.principal,
+        session: verified.session,
         access_key_id: verified.access_key_id,
         source_ip: call.source_ip,
         now: call.at,

@@ -11,11 +11,14 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use wharf_contracts::{CredentialError, CredentialSource, Credentials, RootOnly, Secret};
-use wharf_core::{AccountId, Clock, ManualClock, Principal, SeededRng, Timestamp};
-use wharf_shape::{Protocol, ServiceModel};
+use wharf_contracts::{
+    CredentialError, CredentialSource, Credentials, OperationRequest, Reach, Required, RootOnly, Secret,
+    ServiceAuthorization,
+};
+use wharf_core::{AccountId, ApiError, Clock, ManualClock, Principal, SeededRng, Timestamp};
+use wharf_shape::{Operation, Protocol, Service, ServiceModel};
 use wharf_wire::sigv4::{self, SigningCredentials};
-use wharf_wire::{Pipeline, PipelineParts};
+use wharf_wire::{Pipeline, PipelineParts, Registration};
 
 /// A service that has no operation but the generated answers.
 struct Nothing;
@@ -125,14 +128,35 @@ fn request(model: &ServiceModel, operation: &str, body: &[u8]) -> Request<Bytes>
     request
 }
 
+/// What the root user of the account may do without being asked for anything.
+struct NothingAsked;
+
+impl ServiceAuthorization for NothingAsked {
+    fn required(&self, request: &OperationRequest<'_>) -> Result<Required, ApiError> {
+        Ok(request.on_any().into())
+    }
+
+    fn reach(&self, _operation: &Operation) -> Reach {
+        Reach::OwnAccount
+    }
+
+    fn operations(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+}
+
+fn of_root(service: Arc<dyn Service>) -> Registration {
+    Registration::with_authorization(service, Arc::new(NothingAsked))
+}
+
 #[test]
 fn hostile_bodies_are_refused_by_every_operation() {
     let pipeline = Pipeline::new(PipelineParts {
         services: vec![
-            wharf_ec2_api::service(Arc::new(Nothing)).into(),
-            wharf_ecs_api::service(Arc::new(Nothing)).into(),
-            wharf_logs_api::service(Arc::new(Nothing)).into(),
-            wharf_sts_api::service(Arc::new(Nothing)).into(),
+            of_root(wharf_ec2_api::service(Arc::new(Nothing))),
+            of_root(wharf_ecs_api::service(Arc::new(Nothing))),
+            of_root(wharf_logs_api::service(Arc::new(Nothing))),
+            of_root(wharf_sts_api::service(Arc::new(Nothing))),
         ],
         credentials: Arc::new(OneKey),
         authorizer: Arc::new(RootOnly),

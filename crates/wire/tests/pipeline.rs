@@ -120,7 +120,7 @@ async fn a_denied_call_is_recorded_with_its_caller() {
     match running.call("Forbidden").await {
         Err(ClientError::Api { status: 400, code, message }) => {
             assert_eq!(code, "AccessDeniedException");
-            assert_eq!(message, "not on arn:aws:fake:us-east-1:Forbidden");
+            assert_eq!(message, "not on arn:aws:fake:us-east-1:000000000000:Forbidden");
         }
         other => panic!("{other:?}"),
     }

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod authorization;
 mod handlers;
 mod interfaces;
 mod owner_locks;
@@ -34,6 +35,7 @@ use wharf_network::{DataPlane, NetworkError, Recovery, VpcSpec};
 use wharf_state::{Builder, Store};
 
 use crate::addresses::Addresses;
+pub use crate::authorization::authorization;
 use crate::owner_locks::OwnerLocks;
 use crate::plan::default_network;
 use crate::view::View;

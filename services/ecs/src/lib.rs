@@ -8,7 +8,7 @@
 
 #![forbid(unsafe_code)]
 
-pub mod authorization;
+mod authorization;
 mod convert;
 mod described;
 pub mod fields;
@@ -26,6 +26,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use authorization::authorization;
 pub use described::service;
 pub use reconcile::adopt::AdoptError;
 pub use service::{Dependencies, Ecs, TaskSummary, tables};

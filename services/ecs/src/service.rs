@@ -11,7 +11,7 @@ use wharf_contracts::{ImageSource, Interfaces, LogSink, MetadataResponse, TaskMe
 use wharf_control::{Driver, Options, ReconcilerStatus};
 use wharf_core::{ApiError, Clock, Rng};
 use wharf_engine::Engine;
-use wharf_state::{Builder, Record as _, Store};
+use wharf_state::{Builder, Record as _, Snapshot, Store};
 
 use crate::handlers::request_stop;
 use crate::metadata;
@@ -94,6 +94,10 @@ impl Ecs {
 
     pub(crate) fn platform(&self) -> &Arc<Platform> {
         &self.platform
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.platform.store.snapshot()
     }
 
     /// Takes over what runs, then begins to reconcile. Requests may be answered before; tasks start

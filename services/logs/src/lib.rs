@@ -16,6 +16,7 @@
 //! filters, exports, live tail, data protection.
 #![forbid(unsafe_code)]
 
+mod authorization;
 mod events;
 mod handlers;
 mod plan;
@@ -25,6 +26,7 @@ mod sweep;
 
 use std::sync::Arc;
 
+pub use authorization::authorization;
 use tokio::sync::Notify;
 use wharf_core::{ApiError, Clock, RequestContext, Scope};
 use wharf_logs_api::errors;

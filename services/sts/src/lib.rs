@@ -4,11 +4,15 @@
 //! Everything that hands out credentials answers `NotImplemented`.
 #![forbid(unsafe_code)]
 
+mod authorization;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use wharf_core::{ApiError, RequestContext};
 use wharf_sts_api::{Sts as Api, types};
+
+pub use authorization::authorization;
 
 #[derive(Debug, Default)]
 pub struct Sts;

@@ -11,9 +11,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use wharf_contracts::{
-    AuthorizationRequest, Authorizer, CredentialError, CredentialSource, Credentials, Decision, Secret,
+    AuthorizationRequest, Authorizer, CredentialError, CredentialSource, Credentials, Decision,
+    OperationRequest, Reach, Required, Secret, ServiceAuthorization,
 };
-use wharf_core::{AccountId, ApiError, Clock, Principal, Region, RequestContext, SeededRng, SystemClock};
+use wharf_core::{
+    AccountId, ApiError, Clock, Principal, Region, RequestContext, SeededRng, SystemClock, Timestamp,
+};
 use wharf_shape::{
     CallFuture, Operation, Protocol, Service, ServiceModel, Structure, UNIT, Validation, ValidationForm,
 };
@@ -120,15 +123,19 @@ impl Service for Fake {
 struct OneKey;
 
 impl CredentialSource for OneKey {
-    fn credentials(&self, access_key_id: &str) -> Result<Credentials, CredentialError> {
+    fn credentials(
+        &self,
+        access_key_id: &str,
+        _session_token: Option<&str>,
+        _now: Timestamp,
+    ) -> Result<Credentials, CredentialError> {
         if access_key_id != KEY {
             return Err(CredentialError::Unknown);
         }
         Ok(Credentials {
             principal: Principal::Root { account: AccountId::DEFAULT },
             secret: Secret::Known(SECRET.to_owned()),
-            session_token: None,
-            expires: None,
+            session: None,
         })
     }
 }
@@ -137,11 +144,26 @@ struct NotForbidden;
 
 impl Authorizer for NotForbidden {
     fn decide(&self, request: &AuthorizationRequest<'_>) -> Decision {
-        if request.action == "fake:Forbidden" {
-            Decision::Deny { message: format!("not on {}", request.resources.join(" ")) }
-        } else {
-            Decision::Allow
-        }
+        let forbidden = request.checks.iter().find(|check| check.action == "fake:Forbidden");
+        forbidden
+            .map_or(Decision::Allow, |check| Decision::deny(format!("not on {}", check.resources[0].arn)))
+    }
+}
+
+/// Every operation is asked for, of roots too, on a resource of its own.
+struct AskEverything;
+
+impl ServiceAuthorization for AskEverything {
+    fn required(&self, request: &OperationRequest<'_>) -> Result<Required, ApiError> {
+        Ok(request.on([request.regional("fake", request.operation.name)]).into())
+    }
+
+    fn reach(&self, _operation: &Operation) -> Reach {
+        Reach::AnyAccount
+    }
+
+    fn operations(&self) -> Vec<&'static str> {
+        Vec::new()
     }
 }
 
@@ -221,10 +243,8 @@ fn parts(
     };
     PipelineParts {
         services: vec![
-            Registration::new(service(&FAKE)).with_resources(Arc::new(|context, operation, _input| {
-                vec![format!("arn:aws:fake:{}:{}", context.region(), operation.name)]
-            })),
-            service(&FORM).into(),
+            Registration::with_authorization(service(&FAKE), Arc::new(AskEverything)),
+            Registration::with_authorization(service(&FORM), Arc::new(AskEverything)),
         ],
         credentials: Arc::new(OneKey),
         authorizer: Arc::new(NotForbidden),

@@ -12,6 +12,7 @@ mod task_definition;
 
 pub use register::host_architecture;
 pub use task::{describe_tasks_as, request_stop};
+pub use task_definition::find as find_task_definition;
 
 use async_trait::async_trait;
 use wharf_core::{ApiError, RequestContext};
