@@ -1,6 +1,6 @@
 //! What can go wrong in an engine, in words for an operator.
 
-use crate::spec::{ContainerId, SandboxId};
+use crate::spec::{ContainerId, SandboxId, VolumeName};
 
 #[derive(Clone, Debug, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum EngineError {
@@ -8,6 +8,11 @@ pub enum EngineError {
     NoSandbox(SandboxId),
     #[error("container {0} does not exist")]
     NoContainer(ContainerId),
+    #[error("container {0} is not running")]
+    NotRunning(ContainerId),
+    /// A path in a container that is not there, or is not what is asked for.
+    #[error("{path}: {message}")]
+    NoPath { path: String, message: String },
     /// The same id with another spec.
     #[error("{what} exists with other settings")]
     Conflict { what: String },
@@ -23,4 +28,9 @@ pub enum EngineError {
     /// The engine could not be reached, or failed in a way it does not know.
     #[error("{message}")]
     Internal { message: String },
+    #[error("volume {0} does not exist")]
+    NoVolume(VolumeName),
+    /// What was to be removed is used.
+    #[error("{what} is used by {by}")]
+    InUse { what: String, by: String },
 }

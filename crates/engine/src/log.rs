@@ -8,6 +8,31 @@
 //! The time's lowest bit is always set. A record therefore never starts with a zero byte, and the
 //! zeros that a released range reads as (a hole in the file) end where the next record starts.
 
+use serde::{Deserialize, Serialize};
+
+/// How much of a log is kept before somebody releases it, and what happens beyond.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogPolicy {
+    /// All of it.
+    #[default]
+    KeepAll,
+    /// The oldest goes: once there are `segments_max` segments of `segment_bytes` each, a whole
+    /// segment, as a rotation removes its oldest file. [`LogChunk::dropped`] tells how much went.
+    /// The workload never waits.
+    DropOldest { segment_bytes: u64, segments_max: u32 },
+    /// The workload waits in its write until some of the log is released.
+    Block { bytes_max: u64 },
+}
+
+/// Output that a reader will never see, because [`LogPolicy::DropOldest`] made room: all of it since
+/// the container was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    pub records: u64,
+    /// Of the log, the records' headers included.
+    pub bytes: u64,
+}
+
 /// A byte offset in a log, at the start of a record or at the end.
 pub type LogPosition = u64;
 
@@ -43,6 +68,8 @@ pub struct LogChunk {
     pub next: LogPosition,
     /// No more will come: the container has exited and its output is drained.
     pub ended: bool,
+    /// What has been dropped before [`LogChunk::next`] and was not released by a reader.
+    pub dropped: Dropped,
 }
 
 const FLAG_STDERR: u8 = 1;

@@ -16,6 +16,8 @@
 //! ```
 
 mod behaviour;
+mod files;
+mod session;
 mod world;
 
 use std::sync::Arc;
@@ -27,11 +29,17 @@ use tokio::sync::{broadcast, oneshot};
 use wharf_core::{Clock, ManualClock, Timestamp};
 
 pub use behaviour::{Behaviour, OnSignal};
+pub use files::CopiedIn;
+pub use session::ExecBehaviour;
 
+use crate::copy::{Archive, CopyOwner, CopyRoot, FileStat, FollowLink};
+use crate::health::HealthReport;
 use crate::log::{LogChunk, LogPosition, Stream};
+use crate::session::{AttachSpec, ExecSpec, Process, Session};
 use crate::sim::world::{Begun, World};
-use crate::spec::{ContainerId, ContainerSpec, SandboxId, SandboxSpec, Signal};
+use crate::spec::{ContainerId, ContainerSpec, SandboxId, SandboxSpec, Signal, VolumeName};
 use crate::status::{ContainerStatus, SandboxStatus, Stats};
+use crate::volume::{VolumeSpec, VolumeStatus};
 use crate::{Engine, EngineError, Event, EventStream};
 
 /// Events kept for a receiver that does not read.
@@ -110,6 +118,14 @@ impl Sim {
     /// It ends, and nobody learns how: the exit code is `None`. Panics as [`Sim::exit`] does.
     pub fn lose_exit(&self, container: &ContainerId) {
         self.change(|world, now| world.exit(container, now, None, false));
+    }
+
+    /// A probe of its health check ends so; `None`: it did not end in time. No probe ends otherwise.
+    ///
+    /// # Panics
+    /// When the container does not run, or has no health check.
+    pub fn probe(&self, container: &ContainerId, exit_code: Option<i32>) {
+        self.change(|world, now| world.probed(container, now, exit_code));
     }
 
     /// The container prints a line. Panics when the container does not exist.
@@ -251,6 +267,79 @@ impl Engine for Sim {
 
     async fn stats(&self, container: &ContainerId) -> Result<Stats, EngineError> {
         self.operation(|world, _| world.stats(container))
+    }
+
+    async fn exec(&self, container: &ContainerId, spec: ExecSpec) -> Result<Session, EngineError> {
+        self.begin_exec(container, spec)
+    }
+
+    async fn attach(&self, container: &ContainerId, spec: AttachSpec) -> Result<Session, EngineError> {
+        self.begin_attach(container, spec)
+    }
+
+    async fn processes(&self, container: &ContainerId) -> Result<Vec<Process>, EngineError> {
+        self.operation(|world, now| world.processes(container, now))
+    }
+
+    async fn stat_file(
+        &self,
+        root: &CopyRoot,
+        path: &str,
+        _follow: FollowLink,
+    ) -> Result<FileStat, EngineError> {
+        self.file(root, path).map(|(stat, _)| stat)
+    }
+
+    async fn copy_out(
+        &self,
+        root: &CopyRoot,
+        path: &str,
+        _follow: FollowLink,
+    ) -> Result<(FileStat, Archive), EngineError> {
+        let (stat, archive) = self.file(root, path)?;
+        Ok((stat, Box::new(std::io::Cursor::new(archive))))
+    }
+
+    async fn copy_in(
+        &self,
+        root: &CopyRoot,
+        directory: &str,
+        archive: Archive,
+        owner: CopyOwner,
+    ) -> Result<(), EngineError> {
+        self.take_archive(root, directory, archive, owner).await
+    }
+
+    async fn remove_container(&self, container: &ContainerId) -> Result<(), EngineError> {
+        self.operation(|world, _| world.remove_container(container))
+    }
+
+    async fn stats_of_all(&self) -> Result<Vec<(ContainerId, Stats)>, EngineError> {
+        self.operation(|world, _| Ok(world.stats_of_all()))
+    }
+
+    async fn pause_container(&self, container: &ContainerId) -> Result<(), EngineError> {
+        self.operation(|world, now| world.pause(container, now))
+    }
+
+    async fn resume_container(&self, container: &ContainerId) -> Result<(), EngineError> {
+        self.operation(|world, now| world.resume(container, now))
+    }
+
+    async fn health(&self, container: &ContainerId) -> Result<Option<HealthReport>, EngineError> {
+        self.operation(|world, _| world.health(container))
+    }
+
+    async fn create_volume(&self, spec: VolumeSpec) -> Result<VolumeStatus, EngineError> {
+        self.operation(|world, now| world.create_volume(spec, now))
+    }
+
+    async fn remove_volume(&self, volume: &VolumeName) -> Result<(), EngineError> {
+        self.operation(|world, _| world.remove_volume(volume))
+    }
+
+    async fn list_volumes(&self) -> Result<Vec<VolumeStatus>, EngineError> {
+        self.operation(|world, _| Ok(world.list_volumes()))
     }
 }
 

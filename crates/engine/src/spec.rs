@@ -6,6 +6,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::HealthCheck;
+use crate::isolation::{Device, Init, IpcMode, PidMode, Privileges, Sysctl, Users};
+use crate::log::LogPolicy;
+use crate::restart::RestartPolicy;
+use crate::session::{Stdin, TerminalSize};
+use crate::volume::Mount;
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -43,6 +50,11 @@ text_id!(
 text_id!(
     /// Unique in an engine, over all sandboxes; chosen by the caller.
     ContainerId
+);
+
+text_id!(
+    /// Of a volume: unique in its sandbox, or in the engine.
+    VolumeName
 );
 
 /// A signal's number.
@@ -117,6 +129,21 @@ pub struct SandboxSpec {
     pub search_domains: Vec<String>,
     /// Lines of `/etc/hosts` beside those of localhost.
     pub hosts: Vec<HostEntry>,
+    /// Directories that its containers share, empty at first; they go with the sandbox.
+    #[serde(default)]
+    pub volumes: Vec<VolumeName>,
+    /// What its containers' writable layers and [`SandboxSpec::volumes`] may take on disk together.
+    /// `None`: no limit. See [`crate::ExitStatus::storage_exceeded`] for what happens above it.
+    #[serde(default)]
+    pub ephemeral_storage_bytes: Option<u64>,
+    #[serde(default)]
+    pub users: Users,
+    #[serde(default)]
+    pub pid: PidMode,
+    #[serde(default)]
+    pub ipc: IpcMode,
+    #[serde(default)]
+    pub sysctls: Vec<Sysctl>,
     /// Free for the caller; comes back in [`crate::SandboxStatus`].
     pub labels: Vec<(String, String)>,
 }
@@ -133,6 +160,12 @@ impl SandboxSpec {
             name_servers: Vec::new(),
             search_domains: Vec::new(),
             hosts: Vec::new(),
+            volumes: Vec::new(),
+            ephemeral_storage_bytes: None,
+            users: Users::Host,
+            pid: PidMode::Container,
+            ipc: IpcMode::Container,
+            sysctls: Vec::new(),
             labels: Vec::new(),
         }
     }
@@ -155,15 +188,42 @@ pub struct SandboxResources {
 }
 
 /// Limits on one container, below its sandbox's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resources {
     /// Relative weight, 2 to 262,144, 1,024 for one CPU (cgroup v1 `cpu.shares`).
     pub cpu_shares: Option<u32>,
+    /// In thousandths of a CPU: a hard limit.
+    #[serde(default)]
+    pub cpu_millis: Option<u32>,
     /// A hard limit.
     pub memory_bytes: Option<u64>,
     /// What is kept under pressure (v1 `memory.soft_limit_in_bytes`, v2 `memory.low`).
     pub memory_reservation_bytes: Option<u64>,
+    /// Swap beside `memory_bytes`; none by default. Without `memory_bytes` it is refused.
+    #[serde(default)]
+    pub swap_bytes: Option<u64>,
     pub pids_max: Option<u32>,
+    #[serde(default)]
+    pub block_io: BlockIo,
+}
+
+/// Block I/O of one container. Refused by name where the host's kernel or devices lack it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockIo {
+    /// Relative weight, 10 to 1,000 (as Docker's `--blkio-weight`). Takes the BFQ scheduler.
+    pub weight: Option<u16>,
+    pub limits: Vec<BlockLimit>,
+}
+
+/// Hard limits on one device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockLimit {
+    /// A block device of the host, as `/dev/vda`: a whole one, no partition.
+    pub device: PathBuf,
+    pub read_bytes_per_second: Option<u64>,
+    pub write_bytes_per_second: Option<u64>,
+    pub reads_per_second: Option<u64>,
+    pub writes_per_second: Option<u64>,
 }
 
 /// What a container is.
@@ -179,7 +239,39 @@ pub struct ContainerSpec {
     pub tmpfs: Vec<Tmpfs>,
     /// Size of `/dev/shm`. `None`: 64 MiB.
     pub shm_bytes: Option<u64>,
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
+    /// `None`: never started again.
+    #[serde(default)]
+    pub restart: Option<RestartPolicy>,
+    #[serde(default)]
+    pub log: LogPolicy,
+    /// `Some`: its standard streams are a terminal of this size, and its output is all
+    /// [`crate::log::Stream::Stdout`].
+    #[serde(default)]
+    pub terminal: Option<TerminalSize>,
+    #[serde(default)]
+    pub stdin: Stdin,
+    #[serde(default)]
+    pub writable_layer: WritableLayer,
+    #[serde(default)]
+    pub init: Init,
+    #[serde(default)]
+    pub devices: Vec<Device>,
+    #[serde(default)]
+    pub privileges: Privileges,
     pub labels: Vec<(String, String)>,
+}
+
+/// What the container writes to its root.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WritableLayer {
+    /// Gone with the container's end.
+    #[default]
+    Own,
+    /// Kept under this name until its sandbox is removed; a later container of the sandbox that
+    /// names it goes on with it. One at a time.
+    Kept(ContainerId),
 }
 
 impl ContainerSpec {
@@ -194,6 +286,15 @@ impl ContainerSpec {
             mounts: Vec::new(),
             tmpfs: Vec::new(),
             shm_bytes: None,
+            health: None,
+            restart: None,
+            log: LogPolicy::default(),
+            terminal: None,
+            stdin: Stdin::Null,
+            writable_layer: WritableLayer::Own,
+            init: Init::Program,
+            devices: Vec::new(),
+            privileges: Privileges::Confined,
             labels: Vec::new(),
         }
     }
@@ -209,6 +310,9 @@ pub struct ProcessSpec {
     pub working_dir: String,
     /// `user`, `uid`, `user:group`, `uid:gid`, with names from the image. Empty: root.
     pub user: String,
+    /// More groups for it, by name from the image or by number, beside those that list the user.
+    #[serde(default)]
+    pub groups: Vec<String>,
     /// Added to Docker's default set, without `CAP_` or with it.
     pub capabilities_add: Vec<String>,
     pub capabilities_drop: Vec<String>,
@@ -225,6 +329,7 @@ impl ProcessSpec {
             env: Vec::new(),
             working_dir: String::new(),
             user: String::new(),
+            groups: Vec::new(),
             capabilities_add: Vec::new(),
             capabilities_drop: Vec::new(),
             rlimits: Vec::new(),
@@ -239,14 +344,6 @@ pub struct Rlimit {
     pub name: String,
     pub soft: u64,
     pub hard: u64,
-}
-
-/// A bind mount.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mount {
-    pub source: PathBuf,
-    pub target: String,
-    pub readonly: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

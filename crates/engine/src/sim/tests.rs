@@ -32,8 +32,8 @@ async fn started(sim: &Sim, args: &[&str]) -> (SandboxId, ContainerId) {
 
 async fn exit_of(sim: &Sim, container: &ContainerId) -> Option<ExitStatus> {
     match sim.status(container).await.unwrap().state {
-        ContainerState::Running { .. } => None,
         ContainerState::Exited { exit, .. } => Some(exit),
+        _ => None,
     }
 }
 

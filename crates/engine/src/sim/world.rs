@@ -8,11 +8,17 @@ use tokio::sync::oneshot;
 use wharf_core::Timestamp;
 
 use super::behaviour::{Behaviour, OnSignal};
+use super::files::Files;
+use super::session::Sessions;
 use crate::error::EngineError;
 use crate::event::{Event, EventKind};
+use crate::health::{Health, HealthReport, Probe};
 use crate::log::{LogChunk, LogPosition, LogRecord, RECORD_HEADER_BYTES, RECORD_TEXT_BYTES_MAX, Stream};
-use crate::spec::{ContainerId, ContainerSpec, SandboxId, SandboxSpec, Signal};
+use crate::restart::{Asked, Ended, Verdict};
+use crate::session::Process;
+use crate::spec::{ContainerId, ContainerSpec, SandboxId, SandboxSpec, Signal, VolumeName};
 use crate::status::{ContainerState, ContainerStatus, ExitStatus, SandboxStatus, Stats};
+use crate::volume::{MountSource, VolumeSpec, VolumeStatus};
 
 /// The first pid the fake gives.
 const FIRST_PID: u32 = 1000;
@@ -29,6 +35,9 @@ pub(super) struct World {
     pub events_to_lose: usize,
     pub sandboxes: BTreeMap<SandboxId, Sandbox>,
     pub containers: BTreeMap<ContainerId, Container>,
+    pub sessions: Sessions,
+    pub files: Files,
+    pub volumes: BTreeMap<VolumeName, (VolumeSpec, Timestamp)>,
     events: Vec<Event>,
     /// By time, then by the order of their making.
     due: BTreeMap<(Timestamp, u64), Due>,
@@ -49,6 +58,11 @@ pub(super) struct Container {
     sandbox: SandboxId,
     behaviour: Behaviour,
     state: State,
+    health: Option<Health>,
+    restarts: u32,
+    /// What was waited for before this run.
+    waited: Duration,
+    asked: Asked,
     log: Vec<LogRecord>,
     log_length: LogPosition,
 }
@@ -62,6 +76,7 @@ enum Due {
     Started(ContainerId),
     Ended(ContainerId),
     Killed(ContainerId),
+    StartedAgain(ContainerId),
 }
 
 pub(super) enum Begun {
@@ -103,6 +118,15 @@ impl World {
                     self.exit(&container, now, Some(137), false);
                 }
             }
+            Due::StartedAgain(container) => {
+                let waits = |held: &Container| matches!(held.state, State::Told(ContainerState::Restarting { at, .. }) if at <= now);
+                if self.containers.get(&container).is_some_and(waits) {
+                    let held = self.container_mut(&container);
+                    held.restarts += 1;
+                    held.health = held.spec.health.is_some().then(Health::default);
+                    self.finish_start(&container, now, None);
+                }
+            }
         }
     }
 
@@ -129,6 +153,7 @@ impl World {
             .collect();
         for container in held {
             if self.running(&container).is_some() {
+                self.container_mut(&container).asked = Asked::Yes;
                 self.exit(&container, now, Some(137), false);
             }
             self.containers.remove(&container);
@@ -142,8 +167,19 @@ impl World {
         spec: ContainerSpec,
         now: Timestamp,
     ) -> Result<Begun, EngineError> {
-        if !self.sandboxes.contains_key(sandbox) {
+        let Some(within) = self.sandboxes.get(sandbox) else {
             return Err(EngineError::NoSandbox(sandbox.clone()));
+        };
+        for mount in &spec.mounts {
+            match &mount.source {
+                MountSource::Sandbox(volume) if !within.spec.volumes.contains(volume) => {
+                    return Err(EngineError::NoVolume(volume.clone()));
+                }
+                MountSource::Named(volume) if !self.volumes.contains_key(volume) => {
+                    return Err(EngineError::NoVolume(volume.clone()));
+                }
+                MountSource::Host(_) | MountSource::Sandbox(_) | MountSource::Named(_) => {}
+            }
         }
         let id = spec.id.clone();
         if let Some(held) = self.containers.get_mut(&id) {
@@ -173,6 +209,10 @@ impl World {
             .map_or_else(Behaviour::runs, |(_, behaviour)| behaviour.clone());
         let start_after = behaviour.start_after;
         let container = Container {
+            health: spec.health.is_some().then(Health::default),
+            restarts: 0,
+            waited: Duration::ZERO,
+            asked: Asked::No,
             spec,
             signals: Vec::new(),
             stats: Stats::default(),
@@ -184,6 +224,7 @@ impl World {
             log_length: 0,
         };
         self.containers.insert(id.clone(), container);
+        self.tell(&id, now, EventKind::Created);
         if start_after.is_zero() || failure.is_some() {
             self.finish_start(&id, now, failure);
             return started(self.container_mut(&id).told()).map(|status| Begun::Done(Box::new(status)));
@@ -207,8 +248,7 @@ impl World {
                     EngineError::Start { exit_code, .. } => Some(*exit_code),
                     _ => None,
                 };
-                let start_error = Some(error.to_string());
-                let exit = ExitStatus { at: now, code, oom_killed: false, start_error };
+                let exit = ExitStatus::never_ran(now, code, error.to_string());
                 ContainerState::Exited { started_at: None, exit }
             }
         };
@@ -220,6 +260,7 @@ impl World {
         };
         match &told.state {
             ContainerState::Exited { exit, .. } => self.tell(id, now, EventKind::Exited(exit.clone())),
+            ContainerState::Paused { .. } | ContainerState::Restarting { .. } => {}
             ContainerState::Running { .. } => {
                 self.tell(id, now, EventKind::Started { pid });
                 for (stream, line) in &behaviour.output {
@@ -245,6 +286,9 @@ impl World {
         grace: Duration,
         now: Timestamp,
     ) -> Result<(), EngineError> {
+        self.resume(container, now)?;
+        self.container_mut(container).asked = Asked::Yes;
+        self.stay(container, now);
         self.signal(container, signal, now)?;
         if self.running(container).is_some() {
             self.schedule(now.plus(grace), Due::Killed(container.clone()));
@@ -260,7 +304,12 @@ impl World {
     ) -> Result<(), EngineError> {
         let held =
             self.containers.get_mut(container).ok_or_else(|| EngineError::NoContainer(container.clone()))?;
-        if !matches!(held.state, State::Told(ContainerState::Running { .. })) {
+        if signal == Signal::KILL {
+            held.asked = Asked::Yes;
+            self.stay(container, now);
+        }
+        let held = self.container_mut(container);
+        if !held.runs() {
             return Ok(());
         }
         held.signals.push(signal);
@@ -279,12 +328,142 @@ impl World {
     /// Panics unless the container runs.
     pub fn exit(&mut self, container: &ContainerId, now: Timestamp, code: Option<i32>, oom_killed: bool) {
         let held = self.container_mut(container);
+        let State::Told(
+            ContainerState::Running { started_at, .. } | ContainerState::Paused { started_at, .. },
+        ) = held.state
+        else {
+            panic!("container {container} is not running");
+        };
+        let exit = ExitStatus { oom_killed, ..ExitStatus::new(now, code) };
+        let ended = Ended {
+            exit_code: code,
+            ran_for: now.since(started_at),
+            restarts: held.restarts,
+            waited: held.waited,
+            asked: held.asked,
+        };
+        let verdict = held.spec.restart.as_ref().map_or(Verdict::Stays, |policy| policy.decide(ended));
+        let kind = match verdict {
+            Verdict::StartsAgain { after } => {
+                held.waited = after;
+                let at = now.plus(after);
+                held.state = State::Told(ContainerState::Restarting { exit: exit.clone(), at });
+                self.schedule(at, Due::StartedAgain(container.clone()));
+                EventKind::Restarting { exit, at }
+            }
+            Verdict::Stays => {
+                let started_at = Some(started_at);
+                held.state = State::Told(ContainerState::Exited { started_at, exit: exit.clone() });
+                EventKind::Exited(exit)
+            }
+        };
+        self.sessions.container_ended(container, code);
+        if oom_killed {
+            self.tell(container, now, EventKind::OutOfMemory);
+        }
+        self.tell(container, now, kind);
+    }
+
+    /// One that waits to be started again does not.
+    fn stay(&mut self, container: &ContainerId, now: Timestamp) {
+        let held = self.container_mut(container);
+        if let State::Told(ContainerState::Restarting { exit, .. }) = &held.state {
+            let exit = exit.clone();
+            // Its last start is not kept; it was before its end.
+            held.state =
+                State::Told(ContainerState::Exited { started_at: Some(exit.at), exit: exit.clone() });
+            self.tell(container, now, EventKind::Exited(exit));
+        }
+    }
+
+    pub fn pause(&mut self, container: &ContainerId, now: Timestamp) -> Result<(), EngineError> {
+        let held =
+            self.containers.get_mut(container).ok_or_else(|| EngineError::NoContainer(container.clone()))?;
+        match held.state {
+            State::Told(ContainerState::Running { pid, started_at }) => {
+                held.state = State::Told(ContainerState::Paused { pid, started_at });
+                self.tell(container, now, EventKind::Paused);
+                Ok(())
+            }
+            State::Told(ContainerState::Paused { .. }) => Ok(()),
+            _ => Err(EngineError::NotRunning(container.clone())),
+        }
+    }
+
+    pub fn resume(&mut self, container: &ContainerId, now: Timestamp) -> Result<(), EngineError> {
+        let held =
+            self.containers.get_mut(container).ok_or_else(|| EngineError::NoContainer(container.clone()))?;
+        if let State::Told(ContainerState::Paused { pid, started_at }) = held.state {
+            held.state = State::Told(ContainerState::Running { pid, started_at });
+            self.tell(container, now, EventKind::Resumed);
+        }
+        Ok(())
+    }
+
+    /// Panics unless the container runs and has a health check.
+    pub fn probed(&mut self, container: &ContainerId, now: Timestamp, exit_code: Option<i32>) {
+        let held = self.container_mut(container);
         let State::Told(ContainerState::Running { started_at, .. }) = held.state else {
             panic!("container {container} is not running");
         };
-        let exit = ExitStatus { at: now, code, oom_killed, start_error: None };
-        held.state = State::Told(ContainerState::Exited { started_at: Some(started_at), exit: exit.clone() });
-        self.tell(container, now, EventKind::Exited(exit));
+        let (Some(check), Some(health)) = (&held.spec.health, &mut held.health) else {
+            panic!("container {container} has no health check");
+        };
+        let probe = Probe { started_at: now, ended_at: now, exit_code, output: String::new() };
+        if let Some(status) = health.probed(check, started_at, probe) {
+            self.tell(container, now, EventKind::Health(status));
+        }
+    }
+
+    pub fn health(&self, container: &ContainerId) -> Result<Option<HealthReport>, EngineError> {
+        let held =
+            self.containers.get(container).ok_or_else(|| EngineError::NoContainer(container.clone()))?;
+        Ok(held.health.as_ref().map(Health::report))
+    }
+
+    pub fn create_volume(&mut self, spec: VolumeSpec, now: Timestamp) -> Result<VolumeStatus, EngineError> {
+        let name = spec.name.clone();
+        let (held, _) = self.volumes.entry(name.clone()).or_insert_with(|| (spec.clone(), now));
+        if *held != spec {
+            return Err(EngineError::Conflict { what: format!("volume {name}") });
+        }
+        Ok(self.volume_status(&name, &spec, now))
+    }
+
+    pub fn remove_volume(&mut self, volume: &VolumeName) -> Result<(), EngineError> {
+        if let Some(by) = self.users_of(volume).next() {
+            return Err(EngineError::InUse {
+                what: format!("volume {volume}"),
+                by: format!("container {by}"),
+            });
+        }
+        self.volumes.remove(volume);
+        Ok(())
+    }
+
+    pub fn list_volumes(&self) -> Vec<VolumeStatus> {
+        self.volumes.iter().map(|(name, (spec, at))| self.volume_status(name, spec, *at)).collect()
+    }
+
+    fn volume_status(&self, name: &VolumeName, spec: &VolumeSpec, created_at: Timestamp) -> VolumeStatus {
+        VolumeStatus {
+            name: name.clone(),
+            labels: spec.labels.clone(),
+            created_at,
+            path: format!("/sim/volumes/{name}").into(),
+            used_by: self.users_of(name).cloned().collect(),
+        }
+    }
+
+    fn users_of<'a>(&'a self, volume: &'a VolumeName) -> impl Iterator<Item = &'a ContainerId> {
+        let mounts = move |container: &Container| {
+            container
+                .spec
+                .mounts
+                .iter()
+                .any(|mount| matches!(&mount.source, MountSource::Named(name) if name == volume))
+        };
+        self.containers.iter().filter(move |(_, container)| mounts(container)).map(|(id, _)| id)
     }
 
     /// Panics unless the container exists.
@@ -308,6 +487,7 @@ impl World {
             }
         }
         let length = held.log_length;
+        self.sessions.container_printed(container, stream, line);
         self.tell(container, now, EventKind::Logged { length });
     }
 
@@ -336,6 +516,14 @@ impl World {
             .filter(|held| matches!(held.state, State::Told(_)))
             .map(Container::told)
             .ok_or_else(|| EngineError::NoContainer(container.clone()))
+    }
+
+    pub fn stats_of_all(&self) -> Vec<(ContainerId, Stats)> {
+        self.containers
+            .iter()
+            .filter(|(_, held)| held.runs())
+            .map(|(id, held)| (id.clone(), held.stats))
+            .collect()
     }
 
     pub fn stats(&self, container: &ContainerId) -> Result<Stats, EngineError> {
@@ -377,15 +565,41 @@ impl World {
         Ok(())
     }
 
+    /// One a container: the fake has no others.
+    pub fn processes(&self, container: &ContainerId, now: Timestamp) -> Result<Vec<Process>, EngineError> {
+        let ContainerState::Running { pid, started_at } = self.status(container)?.state else {
+            return Err(EngineError::NotRunning(container.clone()));
+        };
+        let command = self.containers.get(container).map(|held| held.spec.process.args.clone());
+        Ok(vec![Process {
+            pid,
+            parent_pid: 1,
+            uid: 0,
+            state: 'S',
+            threads: 1,
+            cpu: Duration::ZERO,
+            resident_bytes: 0,
+            age: now.since(started_at),
+            terminal: None,
+            command: command.unwrap_or_default(),
+        }])
+    }
+
+    pub fn remove_container(&mut self, container: &ContainerId) -> Result<(), EngineError> {
+        if self.running(container).is_some() {
+            return Err(EngineError::Conflict { what: format!("container {container} runs, and") });
+        }
+        self.containers.remove(container);
+        Ok(())
+    }
+
     /// Panics unless the container exists.
     pub fn container_mut(&mut self, container: &ContainerId) -> &mut Container {
         self.containers.get_mut(container).unwrap_or_else(|| panic!("container {container} does not exist"))
     }
 
     fn running(&self, container: &ContainerId) -> Option<&Container> {
-        self.containers
-            .get(container)
-            .filter(|held| matches!(held.state, State::Told(ContainerState::Running { .. })))
+        self.containers.get(container).filter(|held| held.runs())
     }
 
     fn schedule(&mut self, at: Timestamp, due: Due) {
@@ -400,6 +614,17 @@ impl World {
 }
 
 impl Container {
+    /// Its output, as it was written.
+    pub fn printed(&self) -> impl Iterator<Item = (Stream, Vec<u8>)> {
+        self.log.iter().map(|record| {
+            let mut bytes = record.text.clone();
+            if !record.partial {
+                bytes.push(b'\n');
+            }
+            (record.stream, bytes)
+        })
+    }
+
     /// Panics while it starts: nobody is told of it before.
     fn told(&self) -> ContainerStatus {
         let State::Told(state) = &self.state else { panic!("container {} is starting", self.spec.id) };
@@ -408,7 +633,13 @@ impl Container {
             sandbox: self.sandbox.clone(),
             state: state.clone(),
             labels: self.spec.labels.clone(),
+            health: self.health.as_ref().map(Health::status),
+            restarts: self.restarts,
         }
+    }
+
+    fn runs(&self) -> bool {
+        matches!(self.state, State::Told(ContainerState::Running { .. } | ContainerState::Paused { .. }))
     }
 }
 
@@ -418,6 +649,9 @@ fn started(status: ContainerStatus) -> StartResult {
         ContainerState::Exited { exit: ExitStatus { start_error: Some(message), code, .. }, .. } => {
             Err(EngineError::Start { exit_code: code.unwrap_or(128), message })
         }
-        ContainerState::Running { .. } | ContainerState::Exited { .. } => Ok(status),
+        ContainerState::Running { .. }
+        | ContainerState::Paused { .. }
+        | ContainerState::Restarting { .. }
+        | ContainerState::Exited { .. } => Ok(status),
     }
 }
