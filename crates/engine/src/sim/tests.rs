@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::event::EventKind;
+use crate::health::{HealthCheck, HealthStatus};
+use crate::restart::RestartPolicy;
 use crate::status::{ContainerState, ExitStatus};
+use crate::volume::{Mount, MountSource};
 
 fn sim() -> Sim {
     Sim::new(Arc::new(ManualClock::new(Timestamp::from_millis(1_000))))
@@ -60,6 +63,7 @@ async fn exits_happen_at_their_own_time_and_are_told() {
     sim.advance(Duration::from_secs(60));
     let exit = exit_of(&sim, &id).await.unwrap();
     assert_eq!((exit.code, exit.at), (Some(3), Timestamp::from_millis(3_000)));
+    assert_eq!(events.recv().await.unwrap().kind, EventKind::Created);
     assert!(matches!(events.recv().await.unwrap().kind, EventKind::Started { .. }));
     assert_eq!(events.recv().await.unwrap().kind, EventKind::Exited(exit));
 }
@@ -137,4 +141,107 @@ async fn the_same_id_with_another_spec_is_a_conflict_and_removal_is_repeatable()
     sim.remove_sandbox(&sandbox).await.unwrap();
     sim.remove_sandbox(&sandbox).await.unwrap();
     assert!(sim.list().await.unwrap().is_empty());
+}
+
+fn told(events: &mut EventStream) -> Vec<EventKind> {
+    std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.kind).collect()
+}
+
+#[tokio::test]
+async fn a_container_is_started_again_as_its_policy_says_until_it_is_told_to_stop() {
+    let sim = sim();
+    sim.when_args(&["loops"], Behaviour::exits(1).after(Duration::from_secs(1)));
+    let spec = ContainerSpec { restart: Some(RestartPolicy::Always), ..container("c", &["loops"]) };
+    let (place, id) = (sandbox("s"), spec.id.clone());
+    sim.create_sandbox(place.clone()).await.unwrap();
+    sim.start_container(&place.id, spec).await.unwrap();
+    let mut events = sim.events();
+    sim.advance(Duration::from_millis(1_050));
+    let status = sim.status(&id).await.unwrap();
+    assert!(matches!(status.state, ContainerState::Restarting { at, .. } if at.as_millis() == 2_100));
+    sim.advance(Duration::from_millis(100));
+    let status = sim.status(&id).await.unwrap();
+    assert!(matches!(status.state, ContainerState::Running { .. }) && status.restarts == 1);
+    let kinds = told(&mut events);
+    assert!(matches!(kinds[..], [EventKind::Restarting { .. }, EventKind::Started { .. }]), "{kinds:?}");
+    sim.stop_container(&id, Signal::TERM, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(sim.wait_container(&id).await.unwrap().code, Some(143));
+    sim.advance(Duration::from_secs(100));
+    assert!(matches!(told(&mut events)[..], [EventKind::Exited(_)]));
+}
+
+#[tokio::test]
+async fn one_that_waits_to_be_started_again_can_be_told_to_stay() {
+    let sim = sim();
+    sim.when_args(&["loops"], Behaviour::exits(1).after(Duration::from_secs(1)));
+    let spec = ContainerSpec { restart: Some(RestartPolicy::Always), ..container("c", &["loops"]) };
+    let (place, id) = (sandbox("s"), spec.id.clone());
+    sim.create_sandbox(place.clone()).await.unwrap();
+    sim.start_container(&place.id, spec).await.unwrap();
+    sim.advance(Duration::from_millis(1_050));
+    sim.stop_container(&id, Signal::TERM, Duration::from_secs(1)).await.unwrap();
+    sim.advance(Duration::from_secs(100));
+    assert_eq!(sim.wait_container(&id).await.unwrap().code, Some(1));
+    assert_eq!(sim.status(&id).await.unwrap().restarts, 0);
+}
+
+#[tokio::test]
+async fn a_paused_container_is_resumed_by_its_stop() {
+    let sim = sim();
+    let (_, id) = started(&sim, &["x"]).await;
+    let mut events = sim.events();
+    sim.pause_container(&id).await.unwrap();
+    sim.pause_container(&id).await.unwrap();
+    assert!(matches!(sim.status(&id).await.unwrap().state, ContainerState::Paused { .. }));
+    sim.stop_container(&id, Signal::TERM, Duration::from_secs(1)).await.unwrap();
+    let kinds = told(&mut events);
+    assert!(matches!(kinds[..], [EventKind::Paused, EventKind::Resumed, EventKind::Exited(_)]), "{kinds:?}");
+    assert!(matches!(sim.pause_container(&id).await, Err(EngineError::NotRunning(_))));
+}
+
+#[tokio::test]
+async fn health_is_what_the_probes_say() {
+    let sim = sim();
+    let check = HealthCheck {
+        args: vec!["true".to_owned()],
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(1),
+        retries: 2,
+        start_period: Duration::ZERO,
+    };
+    let spec = ContainerSpec { health: Some(check), ..container("c", &["x"]) };
+    let (place, id) = (sandbox("s"), spec.id.clone());
+    sim.create_sandbox(place.clone()).await.unwrap();
+    sim.start_container(&place.id, spec).await.unwrap();
+    let mut events = sim.events();
+    assert_eq!(sim.status(&id).await.unwrap().health, Some(HealthStatus::Starting));
+    for code in [Some(0), Some(1), None] {
+        sim.probe(&id, code);
+    }
+    let kinds = told(&mut events);
+    use HealthStatus::{Healthy, Unhealthy};
+    assert_eq!(kinds, [EventKind::Health(Healthy), EventKind::Health(Unhealthy)]);
+    assert_eq!(sim.health(&id).await.unwrap().unwrap().probes.len(), 3);
+}
+
+#[tokio::test]
+async fn a_named_volume_outlives_its_sandbox_and_is_kept_while_it_is_used() {
+    let sim = sim();
+    let name = VolumeName::new("data").unwrap();
+    let mount = Mount::volume(MountSource::Named(name.clone()), "/data");
+    let spec = ContainerSpec { mounts: vec![mount], ..container("c", &["x"]) };
+    let place = sandbox("s");
+    sim.create_sandbox(place.clone()).await.unwrap();
+    let missing = sim.start_container(&place.id, spec.clone()).await;
+    assert!(matches!(missing, Err(EngineError::NoVolume(_))), "{missing:?}");
+    let volume = VolumeSpec { name: name.clone(), labels: Vec::new() };
+    sim.create_volume(volume.clone()).await.unwrap();
+    sim.start_container(&place.id, spec).await.unwrap();
+    assert!(matches!(sim.remove_volume(&name).await, Err(EngineError::InUse { .. })));
+    let other = VolumeSpec { labels: vec![("a".to_owned(), "b".to_owned())], ..volume };
+    assert!(matches!(sim.create_volume(other).await, Err(EngineError::Conflict { .. })));
+    sim.remove_sandbox(&place.id).await.unwrap();
+    assert_eq!(sim.list_volumes().await.unwrap().len(), 1);
+    sim.remove_volume(&name).await.unwrap();
+    assert_eq!(sim.list_volumes().await.unwrap(), []);
 }
