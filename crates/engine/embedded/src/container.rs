@@ -27,10 +27,10 @@ use crate::{sys, user::FILE_BYTES_MAX};
 pub const ABOUT_TO_EXECUTE: u8 = b'!';
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const EXIT_NOT_FOUND: i32 = 127;
-const EXIT_NOT_EXECUTABLE: i32 = 126;
+pub(crate) const EXIT_NOT_FOUND: i32 = 127;
+pub(crate) const EXIT_NOT_EXECUTABLE: i32 = 126;
 /// As Docker says for what failed before the program was looked at.
-const EXIT_NOT_STARTED: i32 = 128;
+pub(crate) const EXIT_NOT_STARTED: i32 = 128;
 
 /// Everything up to and with `execve`. `join` are the `cgroup.procs` files of v1.
 pub fn run(plan: &Plan<'_>, join: &[OwnedFd], report: &OwnedFd) -> Result<Infallible, EngineError> {
@@ -51,8 +51,8 @@ pub fn run(plan: &Plan<'_>, join: &[OwnedFd], report: &OwnedFd) -> Result<Infall
     for &limit in &plan.limits {
         sys::set_limit(limit).step("set a resource limit").map_err(internal)?;
     }
-    let environment = environment(plan, &identity);
-    let program = Program::new(plan, &environment)?;
+    let environment = environment(&plan.spec.process.env, &plan.sandbox.hostname, &identity);
+    let program = Program::new(&plan.spec.process.args[0], &environment)?;
     let arguments = c_strings(&plan.spec.process.args)?;
     let environment = c_strings(&environment)?;
     drop_privileges(plan, &identity).map_err(internal)?;
@@ -72,7 +72,7 @@ fn enter_namespaces(plan: &Plan<'_>, join: &[OwnedFd]) -> Step<()> {
     rustix::system::sethostname(plan.sandbox.hostname.as_bytes()).step("set the host name")
 }
 
-fn start_error(exit_code: i32, message: impl Into<String>) -> EngineError {
+pub(crate) fn start_error(exit_code: i32, message: impl Into<String>) -> EngineError {
     EngineError::Start { exit_code, message: message.into() }
 }
 
@@ -117,10 +117,11 @@ fn take_stdio(plan: &Plan<'_>, root: &Root, identity: &Identity) -> Step<()> {
     sys::close_from_at_exec(3).step("mark descriptors to be closed")
 }
 
-fn environment(plan: &Plan<'_>, identity: &Identity) -> Vec<String> {
-    let mut variables: Vec<String> = Vec::with_capacity(plan.spec.process.env.len() + 3);
+/// The variables that `env` gives, and those that every program has.
+pub(crate) fn environment(env: &[String], hostname: &str, identity: &Identity) -> Vec<String> {
+    let mut variables: Vec<String> = Vec::with_capacity(env.len() + 3);
     let name = |variable: &str| variable.split_once('=').map_or(variable, |(name, _)| name).to_owned();
-    for variable in &plan.spec.process.env {
+    for variable in env {
         // The last of two wins, in the place of the first.
         match variables.iter_mut().find(|known| name(known) == name(variable)) {
             Some(known) => known.clone_from(variable),
@@ -128,7 +129,7 @@ fn environment(plan: &Plan<'_>, identity: &Identity) -> Vec<String> {
         }
     }
     for (key, value) in
-        [("PATH", DEFAULT_PATH), ("HOSTNAME", &plan.sandbox.hostname), ("HOME", &identity.home)]
+        [("PATH", DEFAULT_PATH), ("HOSTNAME", hostname), ("HOME", &identity.home)]
     {
         if !variables.iter().any(|known| name(known) == key) {
             variables.push(format!("{key}={value}"));
@@ -137,7 +138,7 @@ fn environment(plan: &Plan<'_>, identity: &Identity) -> Vec<String> {
     variables
 }
 
-fn c_strings(texts: &[String]) -> Result<Vec<CString>, EngineError> {
+pub(crate) fn c_strings(texts: &[String]) -> Result<Vec<CString>, EngineError> {
     texts
         .iter()
         .map(|text| CString::new(text.as_str()))
@@ -169,15 +170,15 @@ fn drop_privileges(plan: &Plan<'_>, identity: &Identity) -> Step<()> {
 }
 
 /// What to execute, and how to speak of it.
-struct Program {
+pub(crate) struct Program {
     name: String,
     /// In the order in which they are tried.
     candidates: Vec<CString>,
 }
 
 impl Program {
-    fn new(plan: &Plan<'_>, environment: &[String]) -> Result<Self, EngineError> {
-        let name = plan.spec.process.args[0].clone();
+    pub fn new(name: &str, environment: &[String]) -> Result<Self, EngineError> {
+        let name = name.to_owned();
         let candidates = if name.contains('/') {
             vec![name.clone()]
         } else {
@@ -192,7 +193,7 @@ impl Program {
     }
 
     /// As execvp(3), but what is no program is not given to a shell. Returns only an error.
-    fn execute(&self, arguments: &[CString], environment: &[CString]) -> EngineError {
+    pub fn execute(&self, arguments: &[CString], environment: &[CString]) -> EngineError {
         let mut denied = None;
         for candidate in &self.candidates {
             let error = sys::execute(candidate, arguments, environment);
@@ -237,7 +238,7 @@ fn is_directory(path: &CString) -> bool {
 }
 
 /// The kernel's words in lower case, as Docker prints them.
-fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
