@@ -27,6 +27,10 @@ pub fn not_attachable(arn: &str) -> ApiError {
     errors::no_such_entity_exception(format!("Policy {arn} does not exist or is not attachable."))
 }
 
+pub fn no_boundary(arn: &str) -> ApiError {
+    errors::no_such_entity_exception(format!("Scope ARN: {arn} does not exist or is not attachable."))
+}
+
 pub fn bad_policy_arn(arn: &str) -> ApiError {
     errors::invalid_input_exception(format!("ARN {arn} is not valid."))
 }

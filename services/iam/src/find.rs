@@ -183,6 +183,19 @@ pub fn policy_by_arn(
     policy(read, context.account(), &name).ok_or_else(|| missing(arn))
 }
 
+/// The permissions boundary that a request names; `None` when it names none.
+///
+/// # Errors
+/// `InvalidInput` when it is no policy's ARN, `NoSuchEntity` when there is no such policy.
+pub fn boundary(
+    read: &impl Read,
+    context: &RequestContext,
+    arn: Option<&str>,
+) -> Result<Option<PolicyName>, ApiError> {
+    arn.map(|arn| policy_by_arn(read, context, arn, failures::no_boundary).map(|policy| policy.full_name()))
+        .transpose()
+}
+
 /// How many users, groups and roles a policy is attached to.
 pub fn attachments(read: &impl Read, account: AccountId, policy: &PolicyName) -> usize {
     let key = (account, policy.0.clone()).to_bytes();

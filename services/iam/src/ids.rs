@@ -1,5 +1,5 @@
-//! Unique ids and secrets (IAM User Guide, "IAM identifiers": a prefix of four letters that tells the
-//! kind).
+//! Unique ids (IAM User Guide, "IAM identifiers": a prefix of four letters that tells the
+//! kind). Access keys are made by `wharf_core::access_key`.
 
 use wharf_core::Rng;
 
@@ -12,26 +12,12 @@ pub const SERVER_CERTIFICATE: &str = "ASCA";
 
 /// What stands behind the prefix of an id.
 const ID_DIGITS: usize = 17;
-/// What stands behind `AKIA`.
-const KEY_DIGITS: usize = 16;
-const SECRET_CHARS: usize = 40;
 
 const BASE_32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-const BASE_64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// A new id of a kind: `AIDA` and 17 characters, 85 random bits.
 pub fn unique(prefix: &str, rng: &dyn Rng) -> String {
-    format!("{prefix}{}", random(BASE_32, ID_DIGITS, rng))
-}
-
-/// A new access key id: 20 characters.
-pub fn access_key_id(rng: &dyn Rng) -> String {
-    format!("AKIA{}", random(BASE_32, KEY_DIGITS, rng))
-}
-
-/// A new secret access key: 40 characters, 240 random bits.
-pub fn secret_access_key(rng: &dyn Rng) -> String {
-    random(BASE_64, SECRET_CHARS, rng)
+    format!("{prefix}{}", random(ID_DIGITS, rng))
 }
 
 /// A UUID, version 4.
@@ -39,11 +25,11 @@ pub fn uuid(rng: &dyn Rng) -> String {
     wharf_core::RequestId::random(rng).to_string()
 }
 
-fn random(alphabet: &[u8], length: usize, rng: &dyn Rng) -> String {
+fn random(length: usize, rng: &dyn Rng) -> String {
     (0..length)
         .map(|_| {
-            let index = usize::try_from(rng.below(alphabet.len() as u64)).unwrap_or_default();
-            char::from(alphabet[index])
+            let index = usize::try_from(rng.below(BASE_32.len() as u64)).unwrap_or_default();
+            char::from(BASE_32[index])
         })
         .collect()
 }
@@ -60,7 +46,5 @@ mod tests {
         let id = unique(USER, &rng);
         assert!(id.starts_with("AIDA") && id.len() == 21, "{id}");
         assert_ne!(id, unique(USER, &rng));
-        assert_eq!(access_key_id(&rng).len(), 20);
-        assert_eq!(secret_access_key(&rng).len(), 40);
     }
 }

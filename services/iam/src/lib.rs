@@ -17,11 +17,13 @@
 //! there as a hash.
 #![forbid(unsafe_code)]
 
+mod describe;
 mod directory;
 mod document;
 mod failures;
 mod find;
 mod handlers;
+mod holder;
 mod ids;
 pub mod managed;
 mod names;

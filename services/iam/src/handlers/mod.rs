@@ -1,9 +1,121 @@
 //! The operations of the API, one file a resource. Here they are only put behind the trait.
 
+mod access_key;
+mod account;
+mod attachment;
+mod boundary;
+mod group;
+mod inline;
+mod instance_profile;
+mod policy;
+mod policy_version;
+mod role;
+mod service_linked_role;
+mod tag;
+mod user;
+
 use async_trait::async_trait;
-use wharf_iam_api::Iam as Api;
+use wharf_core::{ApiError, RequestContext};
+use wharf_iam_api::{Iam as Api, types};
 
 use crate::Iam;
 
-#[async_trait]
-impl Api for Iam {}
+/// Puts methods of [`Iam`] behind the generated trait.
+macro_rules! operations {
+    ($($name:ident($input:ty) -> $output:ty;)*) => {
+        #[async_trait]
+        impl Api for Iam {
+            $(async fn $name(&self, context: &RequestContext, input: $input) -> Result<$output, ApiError> {
+                Iam::$name(self, context, input).await
+            })*
+        }
+    };
+}
+
+operations! {
+    add_role_to_instance_profile(types::AddRoleToInstanceProfileRequest) -> ();
+    add_user_to_group(types::AddUserToGroupRequest) -> ();
+    attach_group_policy(types::AttachGroupPolicyRequest) -> ();
+    attach_role_policy(types::AttachRolePolicyRequest) -> ();
+    attach_user_policy(types::AttachUserPolicyRequest) -> ();
+    create_access_key(types::CreateAccessKeyRequest) -> types::CreateAccessKeyResponse;
+    create_account_alias(types::CreateAccountAliasRequest) -> ();
+    create_group(types::CreateGroupRequest) -> types::CreateGroupResponse;
+    create_instance_profile(types::CreateInstanceProfileRequest) -> types::CreateInstanceProfileResponse;
+    create_policy(types::CreatePolicyRequest) -> types::CreatePolicyResponse;
+    create_policy_version(types::CreatePolicyVersionRequest) -> types::CreatePolicyVersionResponse;
+    create_role(types::CreateRoleRequest) -> types::CreateRoleResponse;
+    create_service_linked_role(types::CreateServiceLinkedRoleRequest) -> types::CreateServiceLinkedRoleResponse;
+    create_user(types::CreateUserRequest) -> types::CreateUserResponse;
+    delete_access_key(types::DeleteAccessKeyRequest) -> ();
+    delete_account_alias(types::DeleteAccountAliasRequest) -> ();
+    delete_group(types::DeleteGroupRequest) -> ();
+    delete_group_policy(types::DeleteGroupPolicyRequest) -> ();
+    delete_instance_profile(types::DeleteInstanceProfileRequest) -> ();
+    delete_policy(types::DeletePolicyRequest) -> ();
+    delete_policy_version(types::DeletePolicyVersionRequest) -> ();
+    delete_role(types::DeleteRoleRequest) -> ();
+    delete_role_permissions_boundary(types::DeleteRolePermissionsBoundaryRequest) -> ();
+    delete_role_policy(types::DeleteRolePolicyRequest) -> ();
+    delete_service_linked_role(types::DeleteServiceLinkedRoleRequest) -> types::DeleteServiceLinkedRoleResponse;
+    delete_user(types::DeleteUserRequest) -> ();
+    delete_user_permissions_boundary(types::DeleteUserPermissionsBoundaryRequest) -> ();
+    delete_user_policy(types::DeleteUserPolicyRequest) -> ();
+    detach_group_policy(types::DetachGroupPolicyRequest) -> ();
+    detach_role_policy(types::DetachRolePolicyRequest) -> ();
+    detach_user_policy(types::DetachUserPolicyRequest) -> ();
+    get_access_key_last_used(types::GetAccessKeyLastUsedRequest) -> types::GetAccessKeyLastUsedResponse;
+    get_group(types::GetGroupRequest) -> types::GetGroupResponse;
+    get_group_policy(types::GetGroupPolicyRequest) -> types::GetGroupPolicyResponse;
+    get_instance_profile(types::GetInstanceProfileRequest) -> types::GetInstanceProfileResponse;
+    get_policy(types::GetPolicyRequest) -> types::GetPolicyResponse;
+    get_policy_version(types::GetPolicyVersionRequest) -> types::GetPolicyVersionResponse;
+    get_role(types::GetRoleRequest) -> types::GetRoleResponse;
+    get_role_policy(types::GetRolePolicyRequest) -> types::GetRolePolicyResponse;
+    get_service_linked_role_deletion_status(types::GetServiceLinkedRoleDeletionStatusRequest) -> types::GetServiceLinkedRoleDeletionStatusResponse;
+    get_user(types::GetUserRequest) -> types::GetUserResponse;
+    get_user_policy(types::GetUserPolicyRequest) -> types::GetUserPolicyResponse;
+    list_access_keys(types::ListAccessKeysRequest) -> types::ListAccessKeysResponse;
+    list_account_aliases(types::ListAccountAliasesRequest) -> types::ListAccountAliasesResponse;
+    list_attached_group_policies(types::ListAttachedGroupPoliciesRequest) -> types::ListAttachedGroupPoliciesResponse;
+    list_attached_role_policies(types::ListAttachedRolePoliciesRequest) -> types::ListAttachedRolePoliciesResponse;
+    list_attached_user_policies(types::ListAttachedUserPoliciesRequest) -> types::ListAttachedUserPoliciesResponse;
+    list_entities_for_policy(types::ListEntitiesForPolicyRequest) -> types::ListEntitiesForPolicyResponse;
+    list_group_policies(types::ListGroupPoliciesRequest) -> types::ListGroupPoliciesResponse;
+    list_groups(types::ListGroupsRequest) -> types::ListGroupsResponse;
+    list_groups_for_user(types::ListGroupsForUserRequest) -> types::ListGroupsForUserResponse;
+    list_instance_profile_tags(types::ListInstanceProfileTagsRequest) -> types::ListInstanceProfileTagsResponse;
+    list_instance_profiles(types::ListInstanceProfilesRequest) -> types::ListInstanceProfilesResponse;
+    list_instance_profiles_for_role(types::ListInstanceProfilesForRoleRequest) -> types::ListInstanceProfilesForRoleResponse;
+    list_policies(types::ListPoliciesRequest) -> types::ListPoliciesResponse;
+    list_policy_tags(types::ListPolicyTagsRequest) -> types::ListPolicyTagsResponse;
+    list_policy_versions(types::ListPolicyVersionsRequest) -> types::ListPolicyVersionsResponse;
+    list_role_policies(types::ListRolePoliciesRequest) -> types::ListRolePoliciesResponse;
+    list_role_tags(types::ListRoleTagsRequest) -> types::ListRoleTagsResponse;
+    list_roles(types::ListRolesRequest) -> types::ListRolesResponse;
+    list_user_policies(types::ListUserPoliciesRequest) -> types::ListUserPoliciesResponse;
+    list_user_tags(types::ListUserTagsRequest) -> types::ListUserTagsResponse;
+    list_users(types::ListUsersRequest) -> types::ListUsersResponse;
+    put_group_policy(types::PutGroupPolicyRequest) -> ();
+    put_role_permissions_boundary(types::PutRolePermissionsBoundaryRequest) -> ();
+    put_role_policy(types::PutRolePolicyRequest) -> ();
+    put_user_permissions_boundary(types::PutUserPermissionsBoundaryRequest) -> ();
+    put_user_policy(types::PutUserPolicyRequest) -> ();
+    remove_role_from_instance_profile(types::RemoveRoleFromInstanceProfileRequest) -> ();
+    remove_user_from_group(types::RemoveUserFromGroupRequest) -> ();
+    set_default_policy_version(types::SetDefaultPolicyVersionRequest) -> ();
+    tag_instance_profile(types::TagInstanceProfileRequest) -> ();
+    tag_policy(types::TagPolicyRequest) -> ();
+    tag_role(types::TagRoleRequest) -> ();
+    tag_user(types::TagUserRequest) -> ();
+    untag_instance_profile(types::UntagInstanceProfileRequest) -> ();
+    untag_policy(types::UntagPolicyRequest) -> ();
+    untag_role(types::UntagRoleRequest) -> ();
+    untag_user(types::UntagUserRequest) -> ();
+    update_access_key(types::UpdateAccessKeyRequest) -> ();
+    update_assume_role_policy(types::UpdateAssumeRolePolicyRequest) -> ();
+    update_group(types::UpdateGroupRequest) -> ();
+    update_role(types::UpdateRoleRequest) -> types::UpdateRoleResponse;
+    update_role_description(types::UpdateRoleDescriptionRequest) -> types::UpdateRoleDescriptionResponse;
+    update_user(types::UpdateUserRequest) -> ();
+}

@@ -21,13 +21,17 @@ use serde::{Deserialize, Serialize};
 use wharf_core::AccountId;
 use wharf_state::Key as _;
 
+pub(crate) use account::BY_ALIAS;
 pub use account::{Account, CredentialReport, PasswordPolicy};
 pub use certificate::ServerCertificate;
 pub use group::Group;
+pub(crate) use instance_profile::BY_ROLE;
 pub use instance_profile::InstanceProfile;
+pub(crate) use key::BY_OWNER;
 pub use key::{AccessKey, Status};
 pub use policy::{Policy, PolicyVersion};
 pub use role::{Deletion, Role};
+pub(crate) use user::BY_GROUP;
 pub use user::{Login, User};
 pub use uses::{Use, UseRecord};
 
