@@ -23,10 +23,10 @@ use std::sync::OnceLock;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
-use wharf_engine::{ContainerId, EngineError, SandboxId, SandboxSpec, Stats};
+use wharf_engine::{ContainerId, EngineError, Resources, SandboxId, SandboxSpec, Stats};
 
 use crate::capability::{Capability, CapabilitySet};
-use crate::cgroup::{self, CgroupError, CgroupMounts, Driver, Kind};
+use crate::cgroup::{self, CgroupError, CgroupMounts, ContainerLimits, Driver, Freezer, Kind};
 use crate::cleaner::{self, Cleaner};
 use crate::rlimit::Raise;
 use crate::seccomp::Filters;
@@ -99,6 +99,10 @@ pub struct Host {
     pub(crate) cleaner: OnceLock<Cleaner>,
     root: OwnedFd,
     mount_namespace: OwnedFd,
+    /// The host's, for what is made after one was made elsewhere.
+    pub(crate) pid_namespace: OwnedFd,
+    /// The host's `/proc`, which a spawner has no mount of.
+    pub(crate) proc: OwnedFd,
     /// Holding it keeps cgroup moves fast, see [`favor_moves`].
     _moves: Option<OwnedFd>,
 }
@@ -140,7 +144,7 @@ impl Host {
         make_skeleton(&config.sandboxes_dir).map_err(failed("make the skeleton layer"))?;
 
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").map_err(failed("read the mounts"))?;
-        let driver = cgroup::detect(&CgroupMounts::parse(&mountinfo), &config.instance)?;
+        let driver = cgroup::detect(&CgroupMounts::parse(&mountinfo), &config.instance, cgroup::Open::Make)?;
         let moves = match driver.kind() {
             Kind::V1 | Kind::Hybrid => favor_moves(&config.instance),
             Kind::V2 => None,
@@ -157,6 +161,8 @@ impl Host {
             cleaner: OnceLock::new(),
             root: open("/", OFlags::PATH | OFlags::DIRECTORY)?,
             mount_namespace: open("/proc/self/ns/mnt", OFlags::RDONLY)?,
+            pid_namespace: open("/proc/self/ns/pid", OFlags::RDONLY)?,
+            proc: open("/proc", OFlags::PATH | OFlags::DIRECTORY)?,
             _moves: moves,
             config,
         })
@@ -292,7 +298,44 @@ impl Host {
             .map_err(|error| io_error("remove the sandboxes directory", &error))
     }
 
-    /// What a container uses. Cheap: a few small reads.
+    /// # Errors
+    /// `Unsupported` for a device that is none.
+    pub(crate) fn container_limits<'a>(
+        &self,
+        resources: &'a Resources,
+    ) -> Result<ContainerLimits<'a>, EngineError> {
+        let number = |limit: &wharf_engine::BlockLimit| {
+            let stat = self.open_on_host(&limit.device, OFlags::PATH).and_then(rustix::fs::fstat);
+            let reason = match stat {
+                Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_block_device() => {
+                    return Ok((rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)));
+                }
+                Ok(_) => "it is no block device".to_owned(),
+                Err(error) => io::Error::from(error).to_string(),
+            };
+            let what = format!("a limit on the I/O of {}", limit.device.display());
+            Err(EngineError::Unsupported { what, reason })
+        };
+        let block_devices = resources.block_io.limits.iter().map(number).collect::<Result<_, _>>()?;
+        Ok(ContainerLimits { resources, block_devices })
+    }
+
+    /// Freezes or thaws a container, and waits until it is done.
+    pub fn freeze(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+        to: Freezer,
+    ) -> Result<(), EngineError> {
+        self.driver.freeze(sandbox, container, to).map_err(|error| cgroup_error(&error))
+    }
+
+    /// Whether a container is frozen; one that is gone is not.
+    pub fn frozen(&self, sandbox: &SandboxId, container: &ContainerId) -> Freezer {
+        self.driver.frozen(sandbox, container).unwrap_or(Freezer::Thawed)
+    }
+
+    /// What a container uses, but for the network. Cheap: a few small reads.
     pub fn stats(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Stats, EngineError> {
         self.driver.stats(sandbox, container).map_err(|error| match error.errno() {
             Some(Errno::NOENT | Errno::NODEV) => EngineError::NoContainer(container.clone()),
@@ -405,6 +448,9 @@ pub(crate) fn io_error(what: &str, error: &io::Error) -> EngineError {
 pub(crate) fn cgroup_error(error: &CgroupError) -> EngineError {
     let source = error.errno().map(|errno| format!(": {}", io::Error::from(errno))).unwrap_or_default();
     let message = format!("{error}{source}");
+    if let CgroupError::Unsupported { what, reason } = error {
+        return EngineError::Unsupported { what: what.clone(), reason: reason.clone() };
+    }
     match error.errno() {
         Some(Errno::NOSPC | Errno::AGAIN) => {
             EngineError::Exhausted { resource: "control groups".into(), message }

@@ -114,7 +114,7 @@ unsafe fn start(host: &Host, plan: &Plan<'_>, parent: Parent) -> Result<Spawned,
     let internal = |what: &str, error: io::Error| io_error(what, &error);
     let membership = host
         .driver
-        .create_container(&plan.sandbox.id, &plan.spec.id, &plan.spec.resources)
+        .create_container(&plan.sandbox.id, &plan.spec.id, &host.container_limits(&plan.spec.resources)?)
         .map_err(|error| cgroup_error(&error))?;
     let (report, report_in) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| internal("make a pipe", error.into()))?;

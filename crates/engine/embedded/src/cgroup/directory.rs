@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::CgroupError;
+use super::{CgroupError, retry_busy};
 
 /// Control files are small; a longer one is read to here.
 const FILE_BYTES_MAX: usize = 64 * 1024;
@@ -60,6 +60,29 @@ impl Directory {
             Err(Errno::NOENT) => Ok(()),
             other => other.map_err(self.failed(path, "rmdir")),
         }
+    }
+
+    /// Removes a directory with all groups below it.
+    pub fn remove_all(&self, path: &str) -> Result<(), CgroupError> {
+        for child in self.children(path)? {
+            self.remove_all(&format!("{path}/{child}"))?;
+        }
+        retry_busy(path, || self.remove(path))
+    }
+
+    /// The processes of the group at `path` and of all below it; none if it is gone.
+    pub fn processes(&self, path: &str) -> Result<Vec<u32>, CgroupError> {
+        let mut processes: Vec<u32> = match self.read(&format!("{path}/cgroup.procs")) {
+            Ok(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
+            // Removed while it was opened, or while it was read.
+            Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NODEV)) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        for child in self.children(path)? {
+            processes.extend(self.processes(&format!("{path}/{child}"))?);
+        }
+        processes.sort_unstable();
+        Ok(processes)
     }
 
     pub fn write(&self, path: &str, value: &str) -> Result<(), CgroupError> {

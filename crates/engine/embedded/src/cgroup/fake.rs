@@ -2,9 +2,24 @@
 
 use std::path::PathBuf;
 
-use wharf_engine::{ContainerId, SandboxId};
+use wharf_engine::{BlockIo, BlockLimit, ContainerId, Resources, SandboxId};
 
-use super::{CgroupMount, CgroupMounts};
+use super::{CgroupMount, CgroupMounts, ContainerLimits};
+
+/// Limits on the device 8:16.
+pub fn limits(resources: &Resources) -> ContainerLimits<'_> {
+    ContainerLimits { resources, block_devices: vec![(8, 16); resources.block_io.limits.len()] }
+}
+
+pub fn block_io() -> BlockIo {
+    let limit = BlockLimit {
+        device: "/dev/sdb".into(),
+        read_bytes_per_second: Some(1_000_000),
+        writes_per_second: Some(50),
+        ..BlockLimit::default()
+    };
+    BlockIo { weight: Some(300), limits: vec![limit] }
+}
 
 pub fn sandbox() -> SandboxId {
     SandboxId::new("s").unwrap()
@@ -19,9 +34,22 @@ pub struct Fake {
     pub mounts: CgroupMounts,
 }
 
-const V1: [(&str, &[&str]); 6] = [
-    ("cpu", &["cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us"]),
-    ("cpuacct", &["cpuacct.usage"]),
+const V1: [(&str, &[&str]); 8] = [
+    ("cpu", &["cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.stat"]),
+    ("cpuacct", &["cpuacct.usage", "cpuacct.usage_user", "cpuacct.usage_sys"]),
+    (
+        "blkio",
+        &[
+            "blkio.bfq.weight",
+            "blkio.throttle.read_bps_device",
+            "blkio.throttle.write_bps_device",
+            "blkio.throttle.read_iops_device",
+            "blkio.throttle.write_iops_device",
+            "blkio.throttle.io_service_bytes_recursive",
+            "blkio.throttle.io_serviced_recursive",
+        ],
+    ),
+    ("freezer", &["freezer.state"]),
     (
         "memory",
         &[
@@ -32,13 +60,14 @@ const V1: [(&str, &[&str]); 6] = [
             "memory.usage_in_bytes",
             "memory.max_usage_in_bytes",
             "memory.oom_control",
+            "memory.stat",
         ],
     ),
     ("pids", &["pids.max", "pids.current"]),
     ("devices", &["devices.allow", "devices.deny"]),
     ("cpuset", &["cpuset.cpus", "cpuset.mems"]),
 ];
-const V2: [&str; 16] = [
+const V2: [&str; 23] = [
     "cgroup.controllers",
     "cgroup.subtree_control",
     "cgroup.kill",
@@ -55,8 +84,15 @@ const V2: [&str; 16] = [
     "pids.max",
     "pids.current",
     "cgroup.threads",
+    "cgroup.freeze",
+    "memory.stat",
+    "memory.swap.current",
+    "io.max",
+    "io.weight",
+    "io.stat",
+    "io.bfq.weight",
 ];
-const GROUPS: [&str; 4] = ["", "wharf-t", "wharf-t/s", "wharf-t/s/c"];
+const GROUPS: [&str; 5] = ["", "wharf-t", "wharf-t/s", "wharf-t/s/c", "wharf-t/s/c/e"];
 
 impl Fake {
     fn empty() -> Self {
@@ -109,6 +145,14 @@ impl Fake {
 
     pub fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.path(path)).unwrap()
+    }
+
+    pub fn exists(&self, path: &str) -> bool {
+        self.path(path).exists()
+    }
+
+    pub fn remove(&self, path: &str) {
+        std::fs::remove_file(self.path(path)).unwrap();
     }
 
     pub fn write(&self, path: &str, text: &str) {

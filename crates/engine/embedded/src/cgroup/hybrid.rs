@@ -1,13 +1,17 @@
 //! Controllers on v1, and a v2 hierarchy without controllers beside them.
 //!
 //! Limits are v1's. The v2 group is entered by `CLONE_INTO_CGROUP`, at no cost, and gives what v1
-//! lacks: an atomic kill, an event when the group is empty, and CPU time.
+//! lacks: an atomic kill, an event when the group is empty, a freezer whose processes can be killed,
+//! and CPU time.
 
-use wharf_engine::{ContainerId, Resources, SandboxId, SandboxResources, Stats};
+use wharf_engine::{ContainerId, CpuStats, SandboxId, SandboxResources, Stats};
 
 use super::v1::V1;
 use super::v2::V2;
-use super::{CgroupError, CgroupMounts, ContainerMount, DeviceControl, Driver, Kind, Membership};
+use super::{
+    CgroupError, CgroupMounts, ContainerLimits, ContainerMount, DeviceControl, Driver, Freezer, Kind,
+    Membership, Open,
+};
 
 #[derive(Debug)]
 pub struct Hybrid {
@@ -16,8 +20,9 @@ pub struct Hybrid {
 }
 
 impl Hybrid {
-    pub fn open(mounts: &CgroupMounts, parent: &str) -> Result<Self, CgroupError> {
-        Ok(Self { v1: V1::open(mounts, parent)?, unified: V2::open_without_controllers(mounts, parent)? })
+    pub fn open(mounts: &CgroupMounts, parent: &str, open: Open) -> Result<Self, CgroupError> {
+        let unified = V2::open_without_controllers(mounts, parent, open)?;
+        Ok(Self { v1: V1::open(mounts, parent, open)?, unified })
     }
 }
 
@@ -42,17 +47,51 @@ impl Driver for Hybrid {
         &self,
         sandbox: &SandboxId,
         container: &ContainerId,
-        resources: &Resources,
+        limits: &ContainerLimits<'_>,
     ) -> Result<Membership, CgroupError> {
-        let mut membership = self.v1.create_container(sandbox, container, resources)?;
+        let mut membership = self.v1.create_container(sandbox, container, limits)?;
         self.unified.make_container(sandbox, container)?;
         membership.into = Some(self.unified.entry(sandbox, container)?);
         Ok(membership)
     }
 
+    fn enter_container(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Membership, CgroupError> {
+        let into = Some(self.unified.entry(sandbox, container)?);
+        Ok(Membership { join: self.v1.join_container(sandbox, container)?, into })
+    }
+
+    fn create_exec(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+        name: &str,
+    ) -> Result<Membership, CgroupError> {
+        let into = self.unified.create_exec(sandbox, container, name)?.into;
+        Ok(Membership { join: self.v1.join_container(sandbox, container)?, into })
+    }
+
+    fn remove_exec(&self, sandbox: &SandboxId, container: &ContainerId, name: &str) -> Result<(), CgroupError> {
+        self.unified.remove_exec(sandbox, container, name)
+    }
+
+    fn processes(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Vec<u32>, CgroupError> {
+        self.unified.processes(sandbox, container)
+    }
+
+    fn freeze(&self, sandbox: &SandboxId, container: &ContainerId, to: Freezer) -> Result<(), CgroupError> {
+        self.unified.freeze(sandbox, container, to)
+    }
+
+    fn frozen(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Freezer, CgroupError> {
+        self.unified.frozen(sandbox, container)
+    }
+
     fn stats(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Stats, CgroupError> {
-        let mut stats = self.v1.memory_and_pids(&format!("{sandbox}/{container}"))?;
-        stats.cpu_nanos = self.unified.cpu_nanos(sandbox, container)?;
+        let path = format!("{sandbox}/{container}");
+        let mut stats = self.v1.use_of(&path)?;
+        // Times are v2's, waiting is v1's.
+        let CpuStats { total_nanos, user_nanos, system_nanos, .. } = self.unified.cpu_use(&path)?;
+        stats.cpu = CpuStats { total_nanos, user_nanos, system_nanos, ..stats.cpu };
         Ok(stats)
     }
 
@@ -98,34 +137,45 @@ impl Driver for Hybrid {
 
 #[cfg(test)]
 mod tests {
+    use wharf_engine::Resources;
+
     use super::*;
-    use crate::cgroup::fake::{Fake, container, sandbox};
+    use crate::cgroup::fake::{Fake, container, limits, sandbox};
 
     #[test]
     fn limits_are_v1_and_the_way_in_is_v2() {
         let fake = Fake::hybrid();
-        let driver = Hybrid::open(&fake.mounts, "wharf-t").unwrap();
+        let driver = Hybrid::open(&fake.mounts, "wharf-t", Open::Make).unwrap();
         let resources = SandboxResources { cpu_millis: Some(500), ..Default::default() };
         driver.create_sandbox(&sandbox(), &resources).unwrap();
         assert_eq!(fake.read("cpu/wharf-t/s/cpu.cfs_quota_us"), "50000");
-        let membership = driver.create_container(&sandbox(), &container(), &Resources::default()).unwrap();
-        assert_eq!(membership.join.len(), 4);
+        let resources = Resources::default();
+        let membership = driver.create_container(&sandbox(), &container(), &limits(&resources)).unwrap();
+        // cpu, cpuacct, memory, pids, blkio: freezing is v2's.
+        assert_eq!(membership.join.len(), 5);
         assert!(membership.into.is_some());
         // No controller is asked of a v2 hierarchy that has none.
         assert_eq!(fake.read("unified/wharf-t/cgroup.subtree_control"), "");
+        let exec = driver.create_exec(&sandbox(), &container(), "e").unwrap();
+        assert!(exec.join.len() == 5 && exec.into.is_some());
     }
 
     #[test]
     fn use_comes_from_both() {
         let fake = Fake::hybrid();
-        let driver = Hybrid::open(&fake.mounts, "wharf-t").unwrap();
-        fake.write("unified/wharf-t/s/c/cpu.stat", "usage_usec 7\n");
+        let driver = Hybrid::open(&fake.mounts, "wharf-t", Open::Make).unwrap();
+        fake.write("unified/wharf-t/s/c/cpu.stat", "usage_usec 7\nuser_usec 4\nsystem_usec 3\n");
+        fake.write("cpu/wharf-t/s/c/cpu.stat", "nr_periods 10\nnr_throttled 4\nthrottled_time 77\n");
         fake.write("memory/wharf-t/s/c/memory.usage_in_bytes", "100\n");
         fake.write("memory/wharf-t/s/c/memory.max_usage_in_bytes", "200\n");
+        fake.write("memory/wharf-t/s/c/memory.stat", "hierarchical_memory_limit 4096\n");
         fake.write("memory/wharf-t/s/c/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n");
         fake.write("pids/wharf-t/s/c/pids.current", "2\n");
+        fake.write("pids/wharf-t/s/c/pids.max", "9\n");
         let stats = driver.stats(&sandbox(), &container()).unwrap();
-        assert_eq!(stats, Stats { cpu_nanos: 7000, memory_bytes: 100, memory_max_bytes: 200, pids: 2 });
+        let cpu = (stats.cpu.total_nanos, stats.cpu.user_nanos, stats.cpu.throttled_nanos);
+        assert_eq!(cpu, (7000, 4000, 77));
+        assert_eq!((stats.memory.bytes, stats.memory.limit_bytes), (100, Some(4096)));
         assert_eq!(driver.oom_kills(&sandbox(), &container()).unwrap(), 4);
     }
 }

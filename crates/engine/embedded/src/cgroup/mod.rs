@@ -21,7 +21,7 @@ use std::os::fd::OwnedFd;
 pub use directory::Directory;
 pub(crate) use mounts::unescape;
 pub use mounts::{CgroupMount, CgroupMounts};
-use wharf_engine::{ContainerId, Resources, SandboxId, SandboxResources, Stats};
+use wharf_engine::{BlockLimit, ContainerId, Resources, SandboxId, SandboxResources, Stats};
 
 /// How long killed processes may take to leave their group.
 const EMPTY_WAIT_MS: i32 = 10_000;
@@ -40,6 +40,10 @@ pub enum CgroupError {
     NoController(&'static str),
     #[error("processes in cgroup {0} do not end")]
     Busy(String),
+    #[error("the processes in cgroup {0} do not freeze")]
+    NotFrozen(String),
+    #[error("{what} is not supported: {reason}")]
+    Unsupported { what: String, reason: String },
 }
 
 impl CgroupError {
@@ -47,7 +51,7 @@ impl CgroupError {
     pub fn errno(&self) -> Option<rustix::io::Errno> {
         match self {
             Self::File { source, .. } => Some(*source),
-            Self::NoController(_) | Self::Busy(_) => None,
+            Self::NoController(_) | Self::Busy(_) | Self::NotFrozen(_) | Self::Unsupported { .. } => None,
         }
     }
 }
@@ -77,6 +81,30 @@ pub struct Membership {
     pub into: Option<OwnedFd>,
 }
 
+/// Whether a driver makes the instance's own groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// What is missing is made.
+    Make,
+    /// For a reader beside the engine: what is missing is an error.
+    Existing,
+}
+
+/// What a container's groups are made for.
+#[derive(Clone, Debug)]
+pub struct ContainerLimits<'a> {
+    pub resources: &'a Resources,
+    /// Major and minor number of each of the block limits' devices, at their index.
+    pub block_devices: Vec<(u32, u32)>,
+}
+
+/// Of a container's processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freezer {
+    Frozen,
+    Thawed,
+}
+
 /// One kind of host.
 pub trait Driver: Send + Sync + std::fmt::Debug {
     fn kind(&self) -> Kind;
@@ -95,9 +123,35 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
         &self,
         sandbox: &SandboxId,
         container: &ContainerId,
-        resources: &Resources,
+        limits: &ContainerLimits<'_>,
     ) -> Result<Membership, CgroupError>;
 
+    /// How one more program of a running container gets into its groups.
+    fn enter_container(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Membership, CgroupError>;
+
+    /// Makes a group for one more program of a running container (`name` is unique among them, and
+    /// an id): it has the container's limits, and can be killed with all that it started.
+    fn create_exec(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+        name: &str,
+    ) -> Result<Membership, CgroupError>;
+
+    /// Kills whatever is in such a group, waits for its end and removes the group; what is gone is
+    /// fine.
+    fn remove_exec(&self, sandbox: &SandboxId, container: &ContainerId, name: &str) -> Result<(), CgroupError>;
+
+    /// The processes of a container, those of its execs included, in order.
+    fn processes(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Vec<u32>, CgroupError>;
+
+    /// Freezes or thaws all processes of a container, and waits until it is done.
+    fn freeze(&self, sandbox: &SandboxId, container: &ContainerId, to: Freezer) -> Result<(), CgroupError>;
+
+    /// What the kernel says of it.
+    fn frozen(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Freezer, CgroupError>;
+
+    /// Everything but the network.
     fn stats(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Stats, CgroupError>;
 
     /// How often the kernel killed a process of this container for want of memory.
@@ -133,12 +187,12 @@ pub struct ContainerMount {
 }
 
 /// Finds the driver for this host and makes the instance's parent groups.
-pub fn detect(mounts: &CgroupMounts, instance: &str) -> Result<Box<dyn Driver>, CgroupError> {
+pub fn detect(mounts: &CgroupMounts, instance: &str, open: Open) -> Result<Box<dyn Driver>, CgroupError> {
     let parent = format!("wharf-{instance}");
     match mounts.kind() {
-        Kind::V2 => Ok(Box::new(v2::V2::open(mounts, &parent)?)),
-        Kind::Hybrid => Ok(Box::new(hybrid::Hybrid::open(mounts, &parent)?)),
-        Kind::V1 => Ok(Box::new(v1::V1::open(mounts, &parent)?)),
+        Kind::V2 => Ok(Box::new(v2::V2::open(mounts, &parent, open)?)),
+        Kind::Hybrid => Ok(Box::new(hybrid::Hybrid::open(mounts, &parent, open)?)),
+        Kind::V1 => Ok(Box::new(v1::V1::open(mounts, &parent, open)?)),
     }
 }
 
@@ -159,6 +213,36 @@ const CPU_PERIOD_US: u64 = 100_000;
 /// Microseconds of CPU in a period; the kernel takes no less than 1,000.
 fn quota_us(millis: u32) -> u64 {
     (u64::from(millis) * CPU_PERIOD_US / 1000).max(1000)
+}
+
+/// What Docker's weight of block I/O may be.
+const BLOCK_WEIGHTS: std::ops::RangeInclusive<u16> = 10..=1000;
+
+/// What cannot be, whatever the host.
+fn check_resources(resources: &Resources) -> Result<(), CgroupError> {
+    let refused = |what: &str, reason: &str| {
+        Err(CgroupError::Unsupported { what: what.to_owned(), reason: reason.to_owned() })
+    };
+    if resources.swap_bytes.is_some_and(|swap| swap > 0) && resources.memory_bytes.is_none() {
+        return refused("a limit on swap", "it takes a limit on memory");
+    }
+    if resources.block_io.weight.is_some_and(|weight| !BLOCK_WEIGHTS.contains(&weight)) {
+        return refused("the weight of block I/O", "it is not in 10 to 1000");
+    }
+    Ok(())
+}
+
+/// `Unsupported` with the device's name for a limit that the kernel refuses.
+fn refuse_device(limit: &BlockLimit, error: CgroupError) -> CgroupError {
+    match error.errno() {
+        Some(rustix::io::Errno::NODEV | rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {
+            CgroupError::Unsupported {
+                what: format!("a limit on the I/O of {}", limit.device.display()),
+                reason: "the kernel has none for this device".to_owned(),
+            }
+        }
+        _ => error,
+    }
 }
 
 /// The value of `key` in a file of `key value` lines.

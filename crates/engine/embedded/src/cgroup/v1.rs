@@ -1,19 +1,22 @@
 //! Controllers on cgroup v1, each in a hierarchy of its own or a few together.
 //!
-//! A container has a group in the hierarchies of cpu, cpuacct, memory and pids. Devices and cpuset
-//! have one group for all containers of the instance ([`SHARED`]), which the spawners sit in: a
-//! child inherits it and pays nothing for it. blkio and freezer are not used.
+//! A container has a group in the hierarchies of cpu, cpuacct, memory, pids and blkio, and where there
+//! is no v2 hierarchy to freeze it with, of freezer. Devices and cpuset have one group for all
+//! containers of the instance ([`SHARED`]), which the spawners sit in: a child inherits it and pays
+//! nothing for it.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
-use wharf_engine::{ContainerId, Resources, SandboxId, SandboxResources, Stats};
+use wharf_engine::{BlockStats, ContainerId, CpuStats, MemoryStats, SandboxId, SandboxResources, Stats};
 
 use super::{
-    CgroupError, CgroupMounts, ContainerMount, DeviceControl, Directory, Driver, EMPTY_WAIT_MS, Kind,
-    Membership, RETRY_MS, keyed_value, pause, quota_us, retry_busy, shares_of_millis,
+    CgroupError, CgroupMounts, ContainerLimits, ContainerMount, DeviceControl, Directory, Driver,
+    EMPTY_WAIT_MS, Freezer, Kind, Membership, Open, RETRY_MS, check_resources, keyed_value, pause, quota_us,
+    refuse_device, retry_busy, shares_of_millis,
 };
 
 /// The group in devices and cpuset that all containers share. No sandbox has this name: an id does
@@ -36,7 +39,9 @@ const DEVICES_ALLOWED: [&str; 11] = [
 ];
 
 /// Controllers with a group for each container.
-const PER_CONTAINER: [&str; 4] = ["cpu", "cpuacct", "memory", "pids"];
+const PER_CONTAINER: [&str; 6] = ["cpu", "cpuacct", "memory", "pids", "blkio", FREEZER];
+/// Used only without a v2 hierarchy.
+const FREEZER: &str = "freezer";
 
 #[derive(Debug)]
 struct Hierarchy {
@@ -58,7 +63,7 @@ pub struct V1 {
 }
 
 impl V1 {
-    pub fn open(mounts: &CgroupMounts, parent: &str) -> Result<Self, CgroupError> {
+    pub fn open(mounts: &CgroupMounts, parent: &str, open: Open) -> Result<Self, CgroupError> {
         for needed in ["cpu", "memory", "pids"] {
             if mounts.of(needed).is_none() {
                 return Err(CgroupError::NoController(needed));
@@ -73,16 +78,22 @@ impl V1 {
         };
         for mount in &mounts.v1 {
             let has = |name: &str| mount.controllers.iter().any(|controller| controller == name);
-            if !PER_CONTAINER.iter().any(|name| has(name)) {
+            let freezes = mounts.v2.is_none();
+            if !PER_CONTAINER.iter().any(|name| has(name) && (*name != FREEZER || freezes)) {
                 continue;
             }
             let top = Directory::open(&mount.path)?;
-            top.make(parent)?;
+            if open == Open::Make {
+                top.make(parent)?;
+            }
             let parent = top.open_below(parent)?;
             for controller in &mount.controllers {
                 v1.of.insert(controller.clone(), v1.hierarchies.len());
             }
             v1.hierarchies.push(Hierarchy { controllers: mount.controllers.clone(), top, parent });
+        }
+        if open == Open::Existing {
+            return Ok(v1);
         }
         v1.devices = mounts.of("devices").map(|mount| shared_devices(&mount.path, parent)).transpose()?;
         v1.cpuset = mounts.of("cpuset").map(|mount| shared_cpuset(&mount.path, parent)).transpose()?;
@@ -94,78 +105,191 @@ impl V1 {
         Ok(&self.hierarchies[*index].parent)
     }
 
-    fn set_memory(memory: &Directory, path: &str, limit: Option<u64>) -> Result<(), CgroupError> {
-        memory.write_if_there(&format!("{path}/memory.swappiness"), "0")?;
+    fn set_memory(memory: &Directory, path: &str, limit: Option<u64>, swap: u64) -> Result<(), CgroupError> {
+        if swap == 0 {
+            memory.write_if_there(&format!("{path}/memory.swappiness"), "0")?;
+        }
         let Some(limit) = limit else { return Ok(()) };
+        let with_swap = limit.saturating_add(swap).to_string();
         let limit = limit.to_string();
-        let (with_swap, without) =
+        let (with_swap_file, without_file) =
             (format!("{path}/memory.memsw.limit_in_bytes"), format!("{path}/memory.limit_in_bytes"));
         // The limit with swap may never be below the one without: which goes first depends on
         // whether the limit rises or falls.
-        if memory.write(&without, &limit).is_err() {
-            memory.write_if_there(&with_swap, &limit)?;
-            memory.write(&without, &limit)?;
+        if memory.write(&without_file, &limit).is_err() {
+            memory.write_if_there(&with_swap_file, &with_swap)?;
+            memory.write(&without_file, &limit)?;
         }
-        memory.write_if_there(&with_swap, &limit)
+        memory.write_if_there(&with_swap_file, &with_swap)
     }
 
-    /// Every process in the group at `path` and in those right below it.
-    fn processes(&self, path: &str) -> Result<Vec<Pid>, CgroupError> {
-        let pids = self.hierarchy("pids")?;
-        let mut groups = vec![path.to_owned()];
-        groups.extend(pids.children(path)?.iter().map(|child| format!("{path}/{child}")));
-        let mut processes = Vec::new();
-        for group in groups {
-            match pids.read(&format!("{group}/cgroup.procs")) {
-                Ok(text) => {
-                    processes.extend(text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)));
+    fn set_cpu(&self, sandbox: &SandboxId, path: &str, limits: &ContainerLimits<'_>) -> Result<(), CgroupError> {
+        let cpu = self.hierarchy("cpu")?;
+        if let Some(shares) = limits.resources.cpu_shares {
+            cpu.write(&format!("{path}/cpu.shares"), &shares.max(2).to_string())?;
+        }
+        let Some(millis) = limits.resources.cpu_millis else { return Ok(()) };
+        let quota = quota_us(millis);
+        match cpu.write(&format!("{path}/cpu.cfs_quota_us"), &quota.to_string()) {
+            // A v1 group may not have more than the one above it, and then does not: it is limited
+            // by that.
+            Err(error) if error.errno() == Some(Errno::INVAL) => {
+                match cpu.read_number(&format!("{sandbox}/cpu.cfs_quota_us")) {
+                    Ok(above) if above <= quota => Ok(()),
+                    _ => Err(error),
                 }
-                Err(error) if error.errno() == Some(rustix::io::Errno::NOENT) => {}
-                Err(error) => return Err(error),
+            }
+            other => other,
+        }
+    }
+
+    fn set_block_io(&self, path: &str, limits: &ContainerLimits<'_>) -> Result<(), CgroupError> {
+        let wanted = &limits.resources.block_io;
+        if wanted.weight.is_none() && wanted.limits.is_empty() {
+            return Ok(());
+        }
+        let blkio = self.hierarchy("blkio").map_err(|_| CgroupError::Unsupported {
+            what: "a limit on block I/O".to_owned(),
+            reason: "the host has no blkio controller".to_owned(),
+        })?;
+        if let Some(weight) = wanted.weight {
+            let set = |file: &str| blkio.write(&format!("{path}/{file}"), &weight.to_string());
+            set("blkio.bfq.weight").or_else(|_| set("blkio.weight")).map_err(|_| {
+                CgroupError::Unsupported {
+                    what: "the weight of block I/O".to_owned(),
+                    reason: "no disk of this host has the BFQ scheduler".to_owned(),
+                }
+            })?;
+        }
+        for (limit, (major, minor)) in wanted.limits.iter().zip(&limits.block_devices) {
+            for (file, value) in [
+                ("read_bps_device", limit.read_bytes_per_second),
+                ("write_bps_device", limit.write_bytes_per_second),
+                ("read_iops_device", limit.reads_per_second),
+                ("write_iops_device", limit.writes_per_second),
+            ] {
+                let Some(value) = value else { continue };
+                blkio
+                    .write(&format!("{path}/blkio.throttle.{file}"), &format!("{major}:{minor} {value}"))
+                    .map_err(|error| refuse_device(limit, error))?;
             }
         }
-        Ok(processes)
+        Ok(())
+    }
+
+    fn join(&self, path_of: impl Fn(&Hierarchy) -> String) -> Result<Vec<std::os::fd::OwnedFd>, CgroupError> {
+        let open = |hierarchy: &Hierarchy| {
+            let file = format!("{}/cgroup.procs", path_of(hierarchy));
+            hierarchy.parent.open_file(&file, OFlags::WRONLY)
+        };
+        self.hierarchies.iter().map(open).collect()
+    }
+
+    /// The `cgroup.procs` files of a container that exists.
+    pub(super) fn join_container(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+    ) -> Result<Vec<std::os::fd::OwnedFd>, CgroupError> {
+        self.join(|_| format!("{sandbox}/{container}"))
     }
 
     fn kill_all(&self, path: &str) -> Result<(), CgroupError> {
+        let pids = self.hierarchy("pids")?;
         for _ in 0..EMPTY_WAIT_MS / RETRY_MS {
-            let processes = self.processes(path)?;
+            let processes = pids.processes(path)?;
             if processes.is_empty() {
                 return Ok(());
             }
             for pid in processes {
                 // A pidfd first, then the group again: the number may have passed to another.
-                let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { continue };
-                if self.processes(path)?.contains(&pid) {
+                let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };
+                let Ok(pidfd) = rustix::process::pidfd_open(raw, PidfdFlags::empty()) else { continue };
+                if pids.processes(path)?.contains(&pid) {
                     let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
                 }
             }
+            self.thaw_all(path);
             pause();
         }
         Err(CgroupError::Busy(path.to_owned()))
     }
 
-    /// Removes the sandbox's groups, once nothing runs in them.
-    pub(super) fn remove_groups(&self, sandbox: &SandboxId) -> Result<(), CgroupError> {
-        for hierarchy in &self.hierarchies {
-            for container in hierarchy.parent.children(sandbox.as_str())? {
-                let path = format!("{sandbox}/{container}");
-                retry_busy(&path, || hierarchy.parent.remove(&path))?;
-            }
-            retry_busy(sandbox.as_str(), || hierarchy.parent.remove(sandbox.as_str()))?;
+    /// What is frozen does not die.
+    fn thaw_all(&self, path: &str) {
+        let Ok(freezer) = self.hierarchy(FREEZER) else { return };
+        for below in freezer.children(path).unwrap_or_default() {
+            self.thaw_all(&format!("{path}/{below}"));
         }
-        Ok(())
+        // One that is gone is not frozen.
+        let _ = freezer.write_if_there(&format!("{path}/freezer.state"), "THAWED");
     }
 
-    pub(super) fn memory_and_pids(&self, path: &str) -> Result<Stats, CgroupError> {
-        let (memory, pids) = (self.hierarchy("memory")?, self.hierarchy("pids")?);
+    /// Removes the sandbox's groups, once nothing runs in them.
+    pub(super) fn remove_groups(&self, sandbox: &SandboxId) -> Result<(), CgroupError> {
+        self.hierarchies.iter().try_for_each(|hierarchy| hierarchy.parent.remove_all(sandbox.as_str()))
+    }
+
+    /// Everything but CPU time.
+    pub(super) fn use_of(&self, path: &str) -> Result<Stats, CgroupError> {
+        let (memory, pids, cpu) =
+            (self.hierarchy("memory")?, self.hierarchy("pids")?, self.hierarchy("cpu")?);
+        let memory = memory.open_below(path)?;
+        let detail = memory.read("memory.stat")?;
+        let of = |key: &str| keyed_value(&detail, key).unwrap_or(0);
+        // The kernel's word for no limit is the largest number of whole pages.
+        let limit = keyed_value(&detail, "hierarchical_memory_limit").filter(|limit| *limit < NO_LIMIT);
+        let throttling = cpu.read(&format!("{path}/cpu.stat"))?;
+        let throttled = |key: &str| keyed_value(&throttling, key).unwrap_or(0);
+        let pids = pids.open_below(path)?;
         Ok(Stats {
-            cpu_nanos: 0,
-            memory_bytes: memory.read_number(&format!("{path}/memory.usage_in_bytes"))?,
-            memory_max_bytes: memory.read_number(&format!("{path}/memory.max_usage_in_bytes"))?,
-            pids: pids.read_number(&format!("{path}/pids.current"))?,
+            cpu: CpuStats {
+                periods: throttled("nr_periods"),
+                throttled_periods: throttled("nr_throttled"),
+                throttled_nanos: throttled("throttled_time"),
+                ..CpuStats::default()
+            },
+            memory: MemoryStats {
+                bytes: memory.read_number("memory.usage_in_bytes")?,
+                max_bytes: memory.read_number("memory.max_usage_in_bytes")?,
+                limit_bytes: limit,
+                cache_bytes: of("total_cache"),
+                rss_bytes: of("total_rss"),
+                inactive_file_bytes: of("total_inactive_file"),
+                swap_bytes: of("total_swap"),
+                major_faults: of("total_pgmajfault"),
+                oom_kills: keyed_value(&memory.read("memory.oom_control")?, "oom_kill").unwrap_or(0),
+            },
+            pids: pids.read_number("pids.current")?,
+            pids_max: Some(pids.read_number("pids.max")?).filter(|max| *max != u64::MAX),
+            block: self.block_use(path),
+            ..Stats::default()
         })
     }
+
+    /// None is counted without the controller.
+    fn block_use(&self, path: &str) -> BlockStats {
+        let Ok(blkio) = self.hierarchy("blkio") else { return BlockStats::default() };
+        let of = |file: &str| {
+            let text = blkio.read(&format!("{path}/blkio.throttle.{file}_recursive")).unwrap_or_default();
+            (sum_of(&text, "Read"), sum_of(&text, "Write"))
+        };
+        let (read_bytes, write_bytes) = of("io_service_bytes");
+        let (reads, writes) = of("io_serviced");
+        BlockStats { read_bytes, write_bytes, reads, writes }
+    }
+}
+
+/// `PAGE_COUNTER_MAX` is below 2^63 by less than a page.
+const NO_LIMIT: u64 = (1 << 63) - (1 << 20);
+
+/// Over all devices, of lines `8:0 Read 4096`.
+fn sum_of(text: &str, operation: &str) -> u64 {
+    let of_line = |line: &str| {
+        let mut words = line.split(' ').skip(1);
+        (words.next() == Some(operation)).then(|| words.next()?.parse::<u64>().ok()).flatten()
+    };
+    text.lines().filter_map(of_line).sum()
 }
 
 fn shared_devices(path: &std::path::Path, parent: &str) -> Result<Directory, CgroupError> {
@@ -222,7 +346,7 @@ impl Driver for V1 {
             cpu.write(&format!("{sandbox}/cpu.cfs_quota_us"), &quota)?;
             cpu.write(&format!("{sandbox}/cpu.shares"), &shares_of_millis(millis).to_string())?;
         }
-        Self::set_memory(self.hierarchy("memory")?, sandbox.as_str(), resources.memory_bytes)?;
+        Self::set_memory(self.hierarchy("memory")?, sandbox.as_str(), resources.memory_bytes, 0)?;
         if let Some(limit) = resources.pids_max {
             self.hierarchy("pids")?.write(&format!("{sandbox}/pids.max"), &limit.to_string())?;
         }
@@ -233,36 +357,89 @@ impl Driver for V1 {
         &self,
         sandbox: &SandboxId,
         container: &ContainerId,
-        resources: &Resources,
+        limits: &ContainerLimits<'_>,
     ) -> Result<Membership, CgroupError> {
+        let resources = limits.resources;
+        check_resources(resources)?;
         let path = format!("{sandbox}/{container}");
         for hierarchy in &self.hierarchies {
             hierarchy.parent.make(&path)?;
         }
-        if let Some(shares) = resources.cpu_shares {
-            self.hierarchy("cpu")?.write(&format!("{path}/cpu.shares"), &shares.max(2).to_string())?;
-        }
+        self.set_cpu(sandbox, &path, limits)?;
         let memory = self.hierarchy("memory")?;
-        Self::set_memory(memory, &path, resources.memory_bytes)?;
+        Self::set_memory(memory, &path, resources.memory_bytes, resources.swap_bytes.unwrap_or(0))?;
         if let Some(soft) = resources.memory_reservation_bytes {
             memory.write(&format!("{path}/memory.soft_limit_in_bytes"), &soft.to_string())?;
         }
         if let Some(limit) = resources.pids_max {
             self.hierarchy("pids")?.write(&format!("{path}/pids.max"), &limit.to_string())?;
         }
-        let join = self
-            .hierarchies
-            .iter()
-            .map(|hierarchy| hierarchy.parent.open_file(&format!("{path}/cgroup.procs"), OFlags::WRONLY))
-            .collect::<Result<_, _>>()?;
+        self.set_block_io(&path, limits)?;
+        Ok(Membership { join: self.join_container(sandbox, container)?, into: None })
+    }
+
+    fn enter_container(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Membership, CgroupError> {
+        Ok(Membership { join: self.join_container(sandbox, container)?, into: None })
+    }
+
+    fn create_exec(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+        name: &str,
+    ) -> Result<Membership, CgroupError> {
+        // One hierarchy is enough to find what it started.
+        let (path, pids) = (format!("{sandbox}/{container}"), self.hierarchy("pids")?);
+        pids.make(&format!("{path}/{name}"))?;
+        let has_pids = |hierarchy: &Hierarchy| hierarchy.controllers.iter().any(|name| name == "pids");
+        let join = self.join(|hierarchy| {
+            if has_pids(hierarchy) { format!("{path}/{name}") } else { path.clone() }
+        })?;
         Ok(Membership { join, into: None })
+    }
+
+    fn remove_exec(&self, sandbox: &SandboxId, container: &ContainerId, name: &str) -> Result<(), CgroupError> {
+        let path = format!("{sandbox}/{container}/{name}");
+        self.kill_all(&path)?;
+        self.hierarchy("pids")?.remove_all(&path)
+    }
+
+    fn processes(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Vec<u32>, CgroupError> {
+        self.hierarchy("pids")?.processes(&format!("{sandbox}/{container}"))
+    }
+
+    fn freeze(&self, sandbox: &SandboxId, container: &ContainerId, to: Freezer) -> Result<(), CgroupError> {
+        let freezer = self.hierarchy(FREEZER)?;
+        let file = format!("{sandbox}/{container}/freezer.state");
+        let wanted = match to {
+            Freezer::Frozen => "FROZEN",
+            Freezer::Thawed => "THAWED",
+        };
+        for _ in 0..EMPTY_WAIT_MS / RETRY_MS {
+            // Written again each time: a process that was being made is missed by the first.
+            freezer.write(&file, wanted)?;
+            if freezer.read(&file)?.trim() == wanted {
+                return Ok(());
+            }
+            pause();
+        }
+        freezer.write(&file, "THAWED")?;
+        Err(CgroupError::NotFrozen(format!("{sandbox}/{container}")))
+    }
+
+    fn frozen(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Freezer, CgroupError> {
+        let state = self.hierarchy(FREEZER)?.read(&format!("{sandbox}/{container}/freezer.state"))?;
+        Ok(if state.trim() == "FROZEN" { Freezer::Frozen } else { Freezer::Thawed })
     }
 
     fn stats(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Stats, CgroupError> {
         let path = format!("{sandbox}/{container}");
-        let mut stats = self.memory_and_pids(&path)?;
+        let mut stats = self.use_of(&path)?;
         if let Ok(cpuacct) = self.hierarchy("cpuacct") {
-            stats.cpu_nanos = cpuacct.read_number(&format!("{path}/cpuacct.usage"))?;
+            let cpuacct = cpuacct.open_below(&path)?;
+            stats.cpu.total_nanos = cpuacct.read_number("cpuacct.usage")?;
+            stats.cpu.user_nanos = cpuacct.read_number("cpuacct.usage_user").unwrap_or(0);
+            stats.cpu.system_nanos = cpuacct.read_number("cpuacct.usage_sys").unwrap_or(0);
         }
         Ok(stats)
     }
@@ -275,10 +452,7 @@ impl Driver for V1 {
     fn remove_container(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<(), CgroupError> {
         let path = format!("{sandbox}/{container}");
         self.kill_all(&path)?;
-        for hierarchy in &self.hierarchies {
-            retry_busy(&path, || hierarchy.parent.remove(&path))?;
-        }
-        Ok(())
+        self.hierarchies.iter().try_for_each(|hierarchy| hierarchy.parent.remove_all(&path))
     }
 
     fn remove_sandbox(&self, sandbox: &SandboxId) -> Result<(), CgroupError> {
@@ -339,44 +513,5 @@ impl Directory {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cgroup::fake::{Fake, container, sandbox};
-
-    #[test]
-    fn limits_land_in_their_files() {
-        let fake = Fake::v1();
-        let driver = V1::open(&fake.mounts, "wharf-t").unwrap();
-        let resources =
-            SandboxResources { cpu_millis: Some(250), memory_bytes: Some(512 << 20), pids_max: Some(100) };
-        driver.create_sandbox(&sandbox(), &resources).unwrap();
-        assert_eq!(fake.read("cpu/wharf-t/s/cpu.cfs_quota_us"), "25000");
-        assert_eq!(fake.read("cpu/wharf-t/s/cpu.shares"), "256");
-        assert_eq!(fake.read("memory/wharf-t/s/memory.limit_in_bytes"), "536870912");
-        assert_eq!(fake.read("memory/wharf-t/s/memory.memsw.limit_in_bytes"), "536870912");
-        assert_eq!(fake.read("memory/wharf-t/s/memory.swappiness"), "0");
-        assert_eq!(fake.read("pids/wharf-t/s/pids.max"), "100");
-
-        let resources = Resources {
-            cpu_shares: Some(1),
-            memory_bytes: None,
-            memory_reservation_bytes: Some(1 << 20),
-            pids_max: Some(7),
-        };
-        let membership = driver.create_container(&sandbox(), &container(), &resources).unwrap();
-        assert_eq!(membership.join.len(), 4);
-        assert!(membership.into.is_none());
-        assert_eq!(fake.read("cpu/wharf-t/s/c/cpu.shares"), "2");
-        assert_eq!(fake.read("memory/wharf-t/s/c/memory.soft_limit_in_bytes"), "1048576");
-        assert_eq!(fake.read("memory/wharf-t/s/c/memory.limit_in_bytes"), "");
-        assert_eq!(fake.read("pids/wharf-t/s/c/pids.max"), "7");
-        assert_eq!(driver.sandboxes().unwrap(), ["s"]);
-    }
-
-    #[test]
-    fn a_host_without_the_memory_controller_is_refused() {
-        let mut fake = Fake::v1();
-        fake.mounts.v1.retain(|mount| mount.controllers != ["memory"]);
-        assert!(matches!(V1::open(&fake.mounts, "wharf-t"), Err(CgroupError::NoController("memory"))));
-    }
-}
+#[path = "v1_tests.rs"]
+mod tests;

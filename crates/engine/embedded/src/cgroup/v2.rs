@@ -8,14 +8,16 @@ use std::os::fd::AsFd;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use wharf_engine::{ContainerId, Resources, SandboxId, SandboxResources, Stats};
+use wharf_engine::{BlockStats, ContainerId, CpuStats, MemoryStats, SandboxId, SandboxResources, Stats};
 
 use super::{
-    CPU_PERIOD_US, CgroupError, CgroupMounts, ContainerMount, DeviceControl, Directory, Driver,
-    EMPTY_WAIT_MS, Kind, Membership, keyed_value, quota_us, retry_busy, shares_of_millis, weight_of_shares,
+    CPU_PERIOD_US, CgroupError, CgroupMounts, ContainerLimits, ContainerMount, DeviceControl, Directory,
+    Driver, EMPTY_WAIT_MS, Freezer, Kind, Membership, Open, check_resources, keyed_value, quota_us,
+    refuse_device, retry_busy, shares_of_millis, weight_of_shares,
 };
 
 const CONTROLLERS: &str = "+cpu +memory +pids";
+const CONTROLLERS_WITH_IO: &str = "+cpu +memory +pids +io";
 /// Where processes of the group that we were started in go, if it is in our way.
 const HOST_LEAF: &str = "wharf-host";
 
@@ -24,35 +26,48 @@ pub struct V2 {
     name: String,
     top: Directory,
     parent: Directory,
+    /// Given to every group.
+    controllers: &'static str,
 }
 
 impl V2 {
-    pub fn open(mounts: &CgroupMounts, parent: &str) -> Result<Self, CgroupError> {
-        let v2 = Self::open_without_controllers(mounts, parent)?;
+    pub fn open(mounts: &CgroupMounts, parent: &str, open: Open) -> Result<Self, CgroupError> {
+        let mut v2 = Self::open_without_controllers(mounts, parent, open)?;
         let available = v2.top.read("cgroup.controllers")?;
         for needed in ["cpu", "memory", "pids"] {
             if !available.split_whitespace().any(|name| name == needed) {
                 return Err(CgroupError::NoController(needed));
             }
         }
-        v2.delegate_from_top()?;
-        v2.parent.write("cgroup.subtree_control", CONTROLLERS)?;
+        if available.split_whitespace().any(|name| name == "io") {
+            v2.controllers = CONTROLLERS_WITH_IO;
+        }
+        if open == Open::Make {
+            v2.delegate_from_top()?;
+            v2.parent.write("cgroup.subtree_control", v2.controllers)?;
+        }
         Ok(v2)
     }
 
     /// For a hybrid host: the groups alone, for killing and counting CPU time.
-    pub(super) fn open_without_controllers(mounts: &CgroupMounts, parent: &str) -> Result<Self, CgroupError> {
+    pub(super) fn open_without_controllers(
+        mounts: &CgroupMounts,
+        parent: &str,
+        open: Open,
+    ) -> Result<Self, CgroupError> {
         let path = mounts.v2.as_ref().ok_or(CgroupError::NoController("cgroup2"))?;
         let top = Directory::open(path)?;
-        top.make(parent)?;
+        if open == Open::Make {
+            top.make(parent)?;
+        }
         let below = top.open_below(parent)?;
-        Ok(Self { name: parent.to_owned(), top, parent: below })
+        Ok(Self { name: parent.to_owned(), top, parent: below, controllers: CONTROLLERS })
     }
 
     /// A group that is not the true root (in a container) may not both hold processes and give
     /// controllers to its children: its processes move into a leaf.
     fn delegate_from_top(&self) -> Result<(), CgroupError> {
-        match self.top.write("cgroup.subtree_control", CONTROLLERS) {
+        match self.top.write("cgroup.subtree_control", self.controllers) {
             Err(CgroupError::File { source: Errno::BUSY, .. }) => {}
             other => return other,
         }
@@ -64,7 +79,7 @@ impl V2 {
                 Err(error) => return Err(error),
             }
         }
-        self.top.write("cgroup.subtree_control", CONTROLLERS)
+        self.top.write("cgroup.subtree_control", self.controllers)
     }
 
     pub(super) fn make_container(
@@ -84,10 +99,90 @@ impl V2 {
         self.parent.open_file(&format!("{sandbox}/{container}"), OFlags::RDONLY | OFlags::DIRECTORY)
     }
 
-    /// `cpu.stat` counts time with and without the controller.
-    pub(super) fn cpu_nanos(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<u64, CgroupError> {
-        let text = self.parent.read(&format!("{sandbox}/{container}/cpu.stat"))?;
-        Ok(keyed_value(&text, "usage_usec").unwrap_or(0).saturating_mul(1000))
+    /// `cpu.stat` counts time with and without the controller, waiting only with it.
+    pub(super) fn cpu_use(&self, path: &str) -> Result<CpuStats, CgroupError> {
+        let text = self.parent.read(&format!("{path}/cpu.stat"))?;
+        let of = |key: &str| keyed_value(&text, key).unwrap_or(0);
+        Ok(CpuStats {
+            total_nanos: of("usage_usec").saturating_mul(1000),
+            user_nanos: of("user_usec").saturating_mul(1000),
+            system_nanos: of("system_usec").saturating_mul(1000),
+            periods: of("nr_periods"),
+            throttled_periods: of("nr_throttled"),
+            throttled_nanos: of("throttled_usec").saturating_mul(1000),
+        })
+    }
+
+    /// The controller may be missing.
+    fn block_use(&self, path: &str) -> BlockStats {
+        let text = self.parent.read(&format!("{path}/io.stat")).unwrap_or_default();
+        // Lines `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6`, one a device.
+        let sum = |key: &str| {
+            let of = |word: &str| word.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok();
+            text.split_ascii_whitespace().filter_map(of).sum()
+        };
+        BlockStats {
+            read_bytes: sum("rbytes"),
+            write_bytes: sum("wbytes"),
+            reads: sum("rios"),
+            writes: sum("wios"),
+        }
+    }
+
+    fn set_block_io(&self, path: &str, limits: &ContainerLimits<'_>) -> Result<(), CgroupError> {
+        let wanted = &limits.resources.block_io;
+        if let Some(weight) = wanted.weight {
+            // BFQ's own weight has Docker's range; the controller's is 1 to 10,000 (as runc converts).
+            let own = self.parent.write(&format!("{path}/io.bfq.weight"), &weight.to_string());
+            let general = (1 + (u64::from(weight) - 10) * 9_999 / 990).to_string();
+            own.or_else(|_| self.parent.write(&format!("{path}/io.weight"), &general)).map_err(|_| {
+                CgroupError::Unsupported {
+                    what: "the weight of block I/O".to_owned(),
+                    reason: "this host has neither the BFQ scheduler nor io.weight".to_owned(),
+                }
+            })?;
+        }
+        for (limit, (major, minor)) in wanted.limits.iter().zip(&limits.block_devices) {
+            let mut line = format!("{major}:{minor}");
+            for (key, value) in [
+                ("rbps", limit.read_bytes_per_second),
+                ("wbps", limit.write_bytes_per_second),
+                ("riops", limit.reads_per_second),
+                ("wiops", limit.writes_per_second),
+            ] {
+                if let Some(value) = value {
+                    line.push_str(&format!(" {key}={value}"));
+                }
+            }
+            self.parent
+                .write(&format!("{path}/io.max"), &line)
+                .map_err(|error| refuse_device(limit, error))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until `cgroup.events` says `key value`; whether it came to that.
+    fn wait_for_event(&self, path: &str, key: &str, value: u64) -> Result<bool, CgroupError> {
+        let name = format!("{path}/cgroup.events");
+        let events = self.parent.open_file(&name, OFlags::RDONLY)?;
+        loop {
+            // Reading arms the notification, so first this, then the look.
+            let mut buffer = [0; 256];
+            let _ = rustix::io::pread(events.as_fd(), &mut buffer, 0);
+            let text = match self.parent.read(&name) {
+                // Nothing is in a group that is gone.
+                Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NODEV)) => return Ok(true),
+                other => other?,
+            };
+            if keyed_value(&text, key).unwrap_or(0) == value {
+                return Ok(true);
+            }
+            let timeout = Timespec { tv_sec: i64::from(EMPTY_WAIT_MS / 1000), tv_nsec: 0 };
+            let mut poll = [PollFd::new(&events, PollFlags::PRI)];
+            if matches!(rustix::event::poll(&mut poll, Some(&timeout)), Ok(0)) {
+                return Ok(false);
+            }
+        }
     }
 
     /// Kills everything in the group at `group` and waits until it is empty.
@@ -102,29 +197,11 @@ impl V2 {
             Err(CgroupError::File { source: Errno::NOENT, .. }) => return Ok(()),
             other => other?,
         }
-        let events = self.parent.open_file(&path, OFlags::RDONLY)?;
-        loop {
-            // Reading arms the notification.
-            let text = self.parent.read(&path)?;
-            let mut buffer = [0; 256];
-            let _ = rustix::io::pread(events.as_fd(), &mut buffer, 0);
-            if keyed_value(&text, "populated") != Some(1) {
-                return Ok(());
-            }
-            let timeout = Timespec { tv_sec: i64::from(EMPTY_WAIT_MS / 1000), tv_nsec: 0 };
-            let mut poll = [PollFd::new(&events, PollFlags::PRI)];
-            if matches!(rustix::event::poll(&mut poll, Some(&timeout)), Ok(0)) {
-                return Err(CgroupError::Busy(group.to_owned()));
-            }
-        }
+        if self.wait_for_event(group, "populated", 0)? { Ok(()) } else { Err(CgroupError::Busy(group.to_owned())) }
     }
 
     pub(super) fn remove_groups(&self, sandbox: &SandboxId) -> Result<(), CgroupError> {
-        for container in self.parent.children(sandbox.as_str())? {
-            let path = format!("{sandbox}/{container}");
-            retry_busy(&path, || self.parent.remove(&path))?;
-        }
-        retry_busy(sandbox.as_str(), || self.parent.remove(sandbox.as_str()))
+        self.parent.remove_all(sandbox.as_str())
     }
 }
 
@@ -143,7 +220,7 @@ impl Driver for V2 {
 
     fn create_sandbox(&self, sandbox: &SandboxId, resources: &SandboxResources) -> Result<(), CgroupError> {
         self.parent.make(sandbox.as_str())?;
-        self.parent.write(&format!("{sandbox}/cgroup.subtree_control"), CONTROLLERS)?;
+        self.parent.write(&format!("{sandbox}/cgroup.subtree_control"), self.controllers)?;
         if let Some(millis) = resources.cpu_millis {
             let limit = format!("{} {CPU_PERIOD_US}", quota_us(millis));
             self.parent.write(&format!("{sandbox}/cpu.max"), &limit)?;
@@ -164,36 +241,107 @@ impl Driver for V2 {
         &self,
         sandbox: &SandboxId,
         container: &ContainerId,
-        resources: &Resources,
+        limits: &ContainerLimits<'_>,
     ) -> Result<Membership, CgroupError> {
+        let resources = limits.resources;
+        check_resources(resources)?;
         let path = format!("{sandbox}/{container}");
         self.parent.make(&path)?;
         if let Some(shares) = resources.cpu_shares {
             let weight = weight_of_shares(shares).to_string();
             self.parent.write(&format!("{path}/cpu.weight"), &weight)?;
         }
+        if let Some(millis) = resources.cpu_millis {
+            let limit = format!("{} {CPU_PERIOD_US}", quota_us(millis));
+            self.parent.write(&format!("{path}/cpu.max"), &limit)?;
+        }
         if let Some(limit) = resources.memory_bytes {
             self.parent.write(&format!("{path}/memory.max"), &limit.to_string())?;
         }
-        self.parent.write_if_there(&format!("{path}/memory.swap.max"), "0")?;
+        let swap = resources.swap_bytes.unwrap_or(0).to_string();
+        self.parent.write_if_there(&format!("{path}/memory.swap.max"), &swap)?;
         if let Some(low) = resources.memory_reservation_bytes {
             self.parent.write(&format!("{path}/memory.low"), &low.to_string())?;
         }
         if let Some(limit) = resources.pids_max {
             self.parent.write(&format!("{path}/pids.max"), &limit.to_string())?;
         }
+        self.set_block_io(&path, limits)?;
         Ok(Membership { join: Vec::new(), into: Some(self.entry(sandbox, container)?) })
+    }
+
+    fn enter_container(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Membership, CgroupError> {
+        Ok(Membership { join: Vec::new(), into: Some(self.entry(sandbox, container)?) })
+    }
+
+    fn create_exec(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+        name: &str,
+    ) -> Result<Membership, CgroupError> {
+        // Without controllers of its own, so the group above may hold processes too.
+        let path = format!("{sandbox}/{container}/{name}");
+        self.parent.make(&path)?;
+        let into = self.parent.open_file(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        Ok(Membership { join: Vec::new(), into: Some(into) })
+    }
+
+    fn remove_exec(&self, sandbox: &SandboxId, container: &ContainerId, name: &str) -> Result<(), CgroupError> {
+        let path = format!("{sandbox}/{container}/{name}");
+        self.kill_all(&path)?;
+        self.parent.remove_all(&path)
+    }
+
+    fn processes(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Vec<u32>, CgroupError> {
+        self.parent.processes(&format!("{sandbox}/{container}"))
+    }
+
+    fn freeze(&self, sandbox: &SandboxId, container: &ContainerId, to: Freezer) -> Result<(), CgroupError> {
+        let path = format!("{sandbox}/{container}");
+        let (text, value) = match to {
+            Freezer::Frozen => ("1", 1),
+            Freezer::Thawed => ("0", 0),
+        };
+        self.parent.write(&format!("{path}/cgroup.freeze"), text)?;
+        if self.wait_for_event(&path, "frozen", value)? {
+            return Ok(());
+        }
+        self.parent.write(&format!("{path}/cgroup.freeze"), "0")?;
+        Err(CgroupError::NotFrozen(path))
+    }
+
+    fn frozen(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Freezer, CgroupError> {
+        let text = self.parent.read(&format!("{sandbox}/{container}/cgroup.events"))?;
+        Ok(if keyed_value(&text, "frozen") == Some(1) { Freezer::Frozen } else { Freezer::Thawed })
     }
 
     fn stats(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Stats, CgroupError> {
         let path = format!("{sandbox}/{container}");
-        let memory_bytes = self.parent.read_number(&format!("{path}/memory.current"))?;
+        let group = self.parent.open_below(&path)?;
+        let bytes = group.read_number("memory.current")?;
+        let detail = group.read("memory.stat")?;
+        let of = |key: &str| keyed_value(&detail, key).unwrap_or(0);
+        let above = self.parent.read_number(&format!("{sandbox}/memory.max")).unwrap_or(u64::MAX);
+        let limit = group.read_number("memory.max")?.min(above);
         Ok(Stats {
-            cpu_nanos: self.cpu_nanos(sandbox, container)?,
-            memory_bytes,
-            // Since Linux 5.19; before, what is used now is the most that is known.
-            memory_max_bytes: self.parent.read_number(&format!("{path}/memory.peak")).unwrap_or(memory_bytes),
-            pids: self.parent.read_number(&format!("{path}/pids.current"))?,
+            cpu: self.cpu_use(&path)?,
+            memory: MemoryStats {
+                bytes,
+                // Since Linux 5.19; before, what is used now is the most that is known.
+                max_bytes: group.read_number("memory.peak").unwrap_or(bytes),
+                limit_bytes: Some(limit).filter(|limit| *limit != u64::MAX),
+                cache_bytes: of("file"),
+                rss_bytes: of("anon"),
+                inactive_file_bytes: of("inactive_file"),
+                swap_bytes: group.read_number("memory.swap.current").unwrap_or(0),
+                major_faults: of("pgmajfault"),
+                oom_kills: self.oom_kills(sandbox, container)?,
+            },
+            pids: group.read_number("pids.current")?,
+            pids_max: Some(group.read_number("pids.max")?).filter(|max| *max != u64::MAX),
+            block: self.block_use(&path),
+            ..Stats::default()
         })
     }
 
@@ -205,7 +353,7 @@ impl Driver for V2 {
     fn remove_container(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<(), CgroupError> {
         let path = format!("{sandbox}/{container}");
         self.kill_all(&path)?;
-        retry_busy(&path, || self.parent.remove(&path))
+        self.parent.remove_all(&path)
     }
 
     fn remove_sandbox(&self, sandbox: &SandboxId) -> Result<(), CgroupError> {
@@ -227,70 +375,5 @@ impl Driver for V2 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cgroup::fake::{Fake, container, sandbox};
-
-    #[test]
-    fn limits_land_in_their_files() {
-        let fake = Fake::v2();
-        let driver = V2::open(&fake.mounts, "wharf-t").unwrap();
-        assert_eq!(fake.read("cgroup.subtree_control"), CONTROLLERS);
-        assert_eq!(fake.read("wharf-t/cgroup.subtree_control"), CONTROLLERS);
-        let resources =
-            SandboxResources { cpu_millis: Some(2000), memory_bytes: Some(1 << 30), pids_max: Some(100) };
-        driver.create_sandbox(&sandbox(), &resources).unwrap();
-        assert_eq!(fake.read("wharf-t/s/cpu.max"), "200000 100000");
-        assert_eq!(fake.read("wharf-t/s/cpu.weight"), "79");
-        assert_eq!(fake.read("wharf-t/s/memory.max"), "1073741824");
-        assert_eq!(fake.read("wharf-t/s/memory.swap.max"), "0");
-        assert_eq!(fake.read("wharf-t/s/pids.max"), "100");
-        assert_eq!(fake.read("wharf-t/s/cgroup.subtree_control"), CONTROLLERS);
-
-        let resources = Resources {
-            cpu_shares: Some(1024),
-            memory_bytes: Some(64 << 20),
-            memory_reservation_bytes: Some(32 << 20),
-            pids_max: Some(5),
-        };
-        let membership = driver.create_container(&sandbox(), &container(), &resources).unwrap();
-        assert!(membership.join.is_empty() && membership.into.is_some());
-        assert_eq!(fake.read("wharf-t/s/c/cpu.weight"), "39");
-        assert_eq!(fake.read("wharf-t/s/c/memory.max"), "67108864");
-        assert_eq!(fake.read("wharf-t/s/c/memory.low"), "33554432");
-        assert_eq!(fake.read("wharf-t/s/c/pids.max"), "5");
-    }
-
-    #[test]
-    fn use_is_read_from_its_files() {
-        let fake = Fake::v2();
-        let driver = V2::open(&fake.mounts, "wharf-t").unwrap();
-        fake.write("wharf-t/s/c/cpu.stat", "usage_usec 1500\nuser_usec 1000\n");
-        fake.write("wharf-t/s/c/memory.current", "4096\n");
-        fake.write("wharf-t/s/c/memory.peak", "8192\n");
-        fake.write("wharf-t/s/c/pids.current", "3\n");
-        fake.write(
-            "wharf-t/s/c/memory.events",
-            "low 0\nhigh 0\nmax 9\noom 2\noom_kill 1\noom_group_kill 0\n",
-        );
-        let stats = driver.stats(&sandbox(), &container()).unwrap();
-        assert_eq!(
-            stats,
-            Stats { cpu_nanos: 1_500_000, memory_bytes: 4096, memory_max_bytes: 8192, pids: 3 }
-        );
-        assert_eq!(driver.oom_kills(&sandbox(), &container()).unwrap(), 1);
-    }
-
-    #[test]
-    fn a_host_without_the_pids_controller_is_refused() {
-        let fake = Fake::v2();
-        fake.write("cgroup.controllers", "cpu memory io\n");
-        assert!(matches!(V2::open(&fake.mounts, "wharf-t"), Err(CgroupError::NoController("pids"))));
-    }
-
-    #[test]
-    fn devices_are_not_controlled_here() {
-        let fake = Fake::v2();
-        assert_eq!(V2::open(&fake.mounts, "wharf-t").unwrap().device_control(), DeviceControl::None);
-    }
-}
+#[path = "v2_tests.rs"]
+mod tests;
