@@ -9,10 +9,14 @@
 mod authorization;
 mod authorizer;
 mod credentials;
+mod denial;
 mod identity;
 mod images;
 mod interfaces;
+mod kms;
 mod log_sink;
+mod oidc;
+mod secret_sources;
 mod task_metadata;
 
 pub use authorization::{
@@ -23,10 +27,14 @@ pub use authorizer::{AuthorizationRequest, Authorizer, Decision, Denial, Request
 pub use credentials::{
     AccessKey, AccessKeys, CredentialError, CredentialSource, Credentials, KeyStatus, Secret,
 };
+pub use denial::DenialEncoder;
 pub use identity::{
     Identity, IdentityPolicies, IdentityRef, PolicySource, PrincipalUse, PrincipalUses, RoleFacts, Roles,
 };
 pub use images::{ImageConfig, ImageError, ImageSource, ResolvedImage};
 pub use interfaces::{AssignPublicIp, Interface, InterfaceError, InterfaceRequest, Interfaces};
+pub use kms::{KmsKey, KmsKeyError};
 pub use log_sink::{LogDestination, LogEvent, LogSink, LogSinkError};
+pub use oidc::{OidcProvider, OidcProviders};
+pub use secret_sources::{ParameterSource, SecretReference, SecretSource};
 pub use task_metadata::{MetadataResponse, TaskMetadata};
