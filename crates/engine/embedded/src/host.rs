@@ -10,6 +10,8 @@
 //! <sandboxes_dir>/<sandbox>/hosts|hostname|resolv.conf
 //! <sandboxes_dir>/<sandbox>/netns       where the caller gave none
 //! <sandboxes_dir>/<sandbox>/c/<container>/upper|work
+//! <sandboxes_dir>/<sandbox>/v/<volume>/
+//! <sandboxes_dir>/../volumes/<volume>/data/
 //! ```
 
 use std::collections::BTreeSet;
@@ -30,7 +32,7 @@ use crate::cgroup::{self, CgroupError, CgroupMounts, ContainerLimits, Driver, Fr
 use crate::cleaner::{self, Cleaner};
 use crate::rlimit::Raise;
 use crate::seccomp::Filters;
-use crate::{etc, netns, sys};
+use crate::{etc, netns, sys, volume};
 
 /// The oldest kernel that has `mount_setattr`, `openat2`, `close_range` and `clone3` with all flags.
 const KERNEL_MIN: (u32, u32) = (5, 12);
@@ -203,6 +205,12 @@ impl Host {
         self.config.sandboxes_dir.join(SKELETON)
     }
 
+    /// Holds the named volumes: `volumes` beside the sandboxes directory. Made with the first one, and
+    /// never removed: volumes outlive the engine.
+    pub fn volumes_dir(&self) -> PathBuf {
+        self.config.sandboxes_dir.with_file_name(VOLUMES)
+    }
+
     pub(crate) fn mask_dir(&self) -> PathBuf {
         self.config.sandboxes_dir.join(MASK)
     }
@@ -231,6 +239,7 @@ impl Host {
             let file = directory.join(name);
             fs::write(&file, text).and_then(|()| readable_by_all(&file)).map_err(step("write the files"))?;
         }
+        volume::make_of_sandbox(self, spec).map_err(step("make the volumes"))?;
         if spec.netns.is_none() {
             netns::pin(self.mount_namespace.as_fd(), &directory.join("netns"))
                 .map_err(step("make the network namespace"))?;
@@ -351,6 +360,7 @@ impl Host {
 }
 
 const SKELETON: &str = ".skeleton";
+const VOLUMES: &str = "volumes";
 const MASK: &str = ".mask";
 
 fn failed(what: &str) -> impl FnOnce(io::Error) -> HostError {

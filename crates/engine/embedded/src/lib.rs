@@ -32,6 +32,7 @@ pub mod cgroup;
 mod cleaner;
 mod container;
 mod etc;
+pub mod exec;
 mod host;
 mod in_root;
 mod netns;
@@ -42,7 +43,9 @@ mod seccomp;
 mod spawn;
 pub mod spawner;
 mod sys;
+pub mod terminal;
 pub mod user;
+pub mod volume;
 
 pub use host::{Host, HostConfig, HostError};
 pub use spawn::{Parent, SpawnFailure, Spawned, Stdio, spawn};
