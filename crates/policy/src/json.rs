@@ -269,7 +269,7 @@ mod tests {
             parse("{\n  \"a\": [1, -2.5e3, true, null],\n  \"b\": \"x\\u00e9\\ud83d\\ude00\\n\"\n}").unwrap();
         let Json::Object(members) = &node.value else { panic!() };
         assert_eq!(members[0].1.span.start, Position { line: 2, column: 8 });
-        assert_eq!(members[0].1.span.end, Position { line: 2, column: 32 });
+        assert_eq!(members[0].1.span.end, Position { line: 2, column: 31 });
         assert_eq!(members[1].1.value, Json::String("xé😀\n".into()));
         assert_eq!(node.span.end, Position { line: 4, column: 2 });
     }
