@@ -12,6 +12,7 @@ mod layout;
 mod output;
 mod platform;
 mod services;
+mod uses;
 mod vault;
 mod vpc_endpoint;
 

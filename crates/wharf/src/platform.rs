@@ -32,6 +32,7 @@ use crate::credentials::{ACCESS_KEY_ID, AuthMode, CredentialChain, SECRET_ACCESS
 use crate::failure::{Context as _, Failure, Result};
 use crate::layout::{Layout, ServerFile};
 use crate::services::{self, Parts, Services};
+use crate::uses::UseObserver;
 use crate::vault;
 use crate::vpc_endpoint::TaskEndpoints;
 
@@ -204,6 +205,7 @@ impl Platform {
             name_servers: name_servers(),
             clock,
             rng,
+            default_account: facts.home.account,
         });
         services.start(&facts.home).await?;
         Ok(Arc::new(Self {
@@ -259,6 +261,9 @@ impl Platform {
             self.services.ecs.stop().await;
         }
         server.shutdown(DRAIN_DEADLINE).await;
+        if let Err(error) = self.services.iam.flush_uses().await {
+            tracing::warn!(%error, "the last uses of access keys could not be written");
+        }
         admin.abort();
         Ok(())
     }
@@ -270,13 +275,13 @@ impl Platform {
             credentials: Arc::new(CredentialChain {
                 default_account: options.account,
                 mode: options.auth,
-                long_term: None,
+                long_term: Some(self.services.iam.clone()),
                 temporary: None,
             }),
             authorizer: services::authorizer(),
             clock: Arc::new(SystemClock),
             rng: Arc::new(SystemRng::new()),
-            observers: vec![metrics.clone()],
+            observers: vec![metrics.clone(), Arc::new(UseObserver(self.services.iam.clone()))],
         });
         let mut server = Server::builder(pipeline, metrics);
         if options.allow_reset {
@@ -301,6 +306,7 @@ impl Platform {
     async fn reset(&self) -> Result<()> {
         self.services.reset().await?;
         self.store.wipe().await.context(|| "the state could not be emptied".to_owned())?;
+        self.services.iam.forget();
         vault::remember(&self.store, &self.vault).await?;
         let network = || "the default VPC could not be made".to_owned();
         self.services.ec2.warm(&self.facts.home).await.context(network)

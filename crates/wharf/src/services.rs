@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use wharf_contracts::{ImageSource, RootOnly};
-use wharf_core::{Clock, Rng, Scope};
+use wharf_core::{AccountId, Clock, Rng, Scope};
 use wharf_engine::Engine;
 use wharf_network::DataPlane;
 use wharf_state::{Builder, Store};
@@ -18,11 +18,12 @@ use crate::vpc_endpoint::TaskEndpoints;
 pub fn tables(builder: Builder) -> Builder {
     let builder = wharf_ec2::tables(builder);
     let builder = wharf_ecs::tables(builder);
+    let builder = wharf_iam::register(builder);
     wharf_logs::register(builder)
 }
 
 /// For `wharf status`.
-pub const NAMES: [&str; 4] = ["ec2", "ecs", "logs", "sts"];
+pub const NAMES: [&str; 5] = ["ec2", "ecs", "iam", "logs", "sts"];
 
 /// What the services stand on.
 pub struct Parts {
@@ -37,19 +38,39 @@ pub struct Parts {
     pub name_servers: Vec<IpAddr>,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,
+    /// Whose root user has the key `test`.
+    pub default_account: AccountId,
 }
 
 pub struct Services {
     pub ec2: Arc<wharf_ec2::Ec2Service>,
     pub ecs: Arc<wharf_ecs::Ecs>,
+    pub iam: Arc<wharf_iam::Iam>,
     pub logs: Arc<wharf_logs::Logs>,
     pub sts: Arc<wharf_sts::Sts>,
 }
 
 impl Services {
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, vault: _, engine, images, data_plane, endpoints, name_servers, clock, rng } =
-            parts;
+        let Parts {
+            store,
+            vault,
+            engine,
+            images,
+            data_plane,
+            endpoints,
+            name_servers,
+            clock,
+            rng,
+            default_account,
+        } = parts;
+        let iam = wharf_iam::Iam::new(wharf_iam::Dependencies {
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+            vault,
+            default_account,
+        });
         let logs = wharf_logs::Logs::new(store.clone(), Arc::clone(&clock));
         let ec2 = Arc::new(wharf_ec2::Ec2Service::new(wharf_ec2::Ec2Config {
             store: store.clone(),
@@ -70,7 +91,7 @@ impl Services {
             endpoint_url: None,
         });
         endpoints.answer_with(ecs.clone());
-        Self { ec2, ecs, logs, sts: wharf_sts::Sts::new() }
+        Self { ec2, ecs, iam, logs, sts: wharf_sts::Sts::new() }
     }
 
     /// Brings records and machine together, then begins to reconcile.
@@ -79,6 +100,7 @@ impl Services {
         self.ec2.warm(home).await.context(|| "the default VPC could not be made".to_owned())?;
         self.ecs.start().await.context(|| "the running tasks could not be taken over".to_owned())?;
         tokio::spawn(Arc::clone(&self.logs).sweep_forever());
+        tokio::spawn(Arc::clone(&self.iam).flush_uses_forever());
         Ok(())
     }
 
@@ -95,6 +117,7 @@ impl Services {
         vec![
             registration(wharf_ec2_api::service(self.ec2.clone()), wharf_ec2::authorization(&self.ec2)),
             registration(wharf_ecs::service(self.ecs.clone()), wharf_ecs::authorization(&self.ecs)),
+            registration(wharf_iam_api::service(self.iam.clone()), wharf_iam::authorization(&self.iam)),
             registration(wharf_logs_api::service(self.logs.clone()), wharf_logs::authorization(&self.logs)),
             registration(wharf_sts_api::service(self.sts.clone()), wharf_sts::authorization(&self.sts)),
         ]

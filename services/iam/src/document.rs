@@ -38,7 +38,7 @@ pub fn size(document: &str) -> usize {
 /// `MalformedPolicyDocument`.
 pub fn checked(kind: Kind, document: &str) -> Result<Arc<str>, ApiError> {
     let _ = kind;
-    let value: serde_json::Value = serde_json::from_str(document)
+    let value: Value = serde_json::from_str(document)
         .map_err(|_| errors::malformed_policy_document_exception("Syntax errors in policy."))?;
     if !value.is_object() {
         return Err(errors::malformed_policy_document_exception("Syntax errors in policy."));

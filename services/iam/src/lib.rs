@@ -17,6 +17,7 @@
 //! there as a hash.
 #![forbid(unsafe_code)]
 
+mod authorization;
 mod describe;
 mod directory;
 mod document;
@@ -35,6 +36,7 @@ mod uses;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use authorization::authorization;
 use wharf_core::{AccountId, ApiError, Clock, Rng};
 use wharf_state::{Builder, Store, Transaction};
 use wharf_vault::{DataKey, Vault};

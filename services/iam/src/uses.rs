@@ -2,7 +2,8 @@
 //! to disk from time to time. A crash forgets the uses of the last [`FLUSH_INTERVAL`]; AWS itself
 //! promises to tell of a use within hours.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, btree_map};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,47 +27,92 @@ pub const ROOT: &str = "root";
 /// The prefix of temporary access keys, whose uses are those of their principal.
 const TEMPORARY: &str = "ASIA";
 
-/// Uses that are not on disk yet.
+/// Uses that are not on disk yet. Noting one more of something that is there allocates nothing.
 #[derive(Default)]
-pub struct Uses(Mutex<HashMap<(AccountId, String), UseRecord>>);
+pub struct Uses(Mutex<Unwritten>);
+
+#[derive(Default)]
+struct Unwritten {
+    by_account: HashMap<AccountId, HashMap<String, UseRecord>>,
+    count: usize,
+}
 
 impl Uses {
     pub fn clear(&self) {
-        self.0.lock().clear();
+        *self.0.lock() = Unwritten::default();
     }
 
     fn note(&self, account: AccountId, id: &str, used: &PrincipalUse<'_>) {
-        let used = Use { at: used.at, region: used.region.clone(), service: used.service.to_owned() };
         let mut unwritten = self.0.lock();
-        let key = (account, id.to_owned());
-        if let Some(record) = unwritten.get_mut(&key) {
-            merge(record, used);
-        } else if unwritten.len() < UNWRITTEN_MAX {
-            let mut record =
-                UseRecord { account, id: key.1.clone(), last: used.clone(), services: Default::default() };
-            merge(&mut record, used);
-            unwritten.insert(key, record);
+        let unwritten = &mut *unwritten;
+        let of_account = unwritten.by_account.entry(account).or_default();
+        if let Some(record) = of_account.get_mut(id) {
+            note_again(record, used);
+        } else if unwritten.count < UNWRITTEN_MAX {
+            let last = Use { at: used.at, region: used.region.clone(), service: used.service.to_owned() };
+            let services = BTreeMap::from([(last.service.clone(), last.clone())]);
+            of_account.insert(id.to_owned(), UseRecord { account, id: id.to_owned(), last, services });
+            unwritten.count += 1;
         }
     }
 
     fn take(&self) -> Vec<UseRecord> {
-        self.0.lock().drain().map(|(_, record)| record).collect()
+        let unwritten = std::mem::take(&mut *self.0.lock());
+        unwritten.by_account.into_values().flat_map(HashMap::into_values).collect()
     }
 
-    fn get(&self, key: &(AccountId, String)) -> Option<UseRecord> {
-        self.0.lock().get(key).cloned()
+    /// Puts back what could not be written, unless there is something newer.
+    fn put_back(&self, records: Vec<UseRecord>) {
+        let mut unwritten = self.0.lock();
+        for record in records {
+            let of_account = unwritten.by_account.entry(record.account).or_default();
+            if let Entry::Vacant(place) = of_account.entry(record.id.clone()) {
+                place.insert(record);
+                unwritten.count += 1;
+            }
+        }
+    }
+
+    fn get(&self, account: AccountId, id: &str) -> Option<UseRecord> {
+        self.0.lock().by_account.get(&account)?.get(id).cloned()
     }
 }
 
-fn merge(record: &mut UseRecord, used: Use) {
-    if record.services.len() < SERVICES_MAX || record.services.contains_key(&used.service) {
-        let of_service = record.services.entry(used.service.clone()).or_insert_with(|| used.clone());
-        if of_service.at <= used.at {
-            of_service.clone_from(&used);
+fn note_again(record: &mut UseRecord, used: &PrincipalUse<'_>) {
+    let renew = |known: &mut Use| {
+        if known.at <= used.at {
+            known.at = used.at;
+            if known.region != *used.region {
+                known.region = used.region.clone();
+            }
+            if known.service != used.service {
+                used.service.clone_into(&mut known.service);
+            }
+        }
+    };
+    renew(&mut record.last);
+    if let Some(of_service) = record.services.get_mut(used.service) {
+        renew(of_service);
+    } else if record.services.len() < SERVICES_MAX {
+        let first = Use { at: used.at, region: used.region.clone(), service: used.service.to_owned() };
+        record.services.insert(used.service.to_owned(), first);
+    }
+}
+
+/// Adds what is newer in `other`.
+fn merge(record: &mut UseRecord, other: UseRecord) {
+    for (service, used) in other.services {
+        let full = record.services.len() >= SERVICES_MAX;
+        match record.services.entry(service) {
+            btree_map::Entry::Occupied(mut known) if known.get().at <= used.at => *known.get_mut() = used,
+            btree_map::Entry::Vacant(place) if !full => {
+                place.insert(used);
+            }
+            _ => {}
         }
     }
-    if record.last.at <= used.at {
-        record.last = used;
+    if record.last.at <= other.last.at {
+        record.last = other.last;
     }
 }
 
@@ -88,18 +134,13 @@ impl PrincipalUses for Iam {
 impl Iam {
     /// The last uses of a key, a user or a role; [`ROOT`] for the root user.
     pub(crate) fn uses_of(&self, snapshot: &Snapshot, account: AccountId, id: &str) -> Option<UseRecord> {
-        let key = (account, id.to_owned());
-        let written = snapshot.get::<UseRecord>(&key).map(|record| UseRecord::clone(&record));
-        match (written, self.uses.get(&key)) {
-            (Some(mut written), Some(unwritten)) => {
-                for used in unwritten.services.into_values() {
-                    merge(&mut written, used);
-                }
-                merge(&mut written, unwritten.last);
-                Some(written)
-            }
-            (written, unwritten) => unwritten.or(written),
-        }
+        let written = snapshot.get::<UseRecord>(&(account, id.to_owned()));
+        let Some(unwritten) = self.uses.get(account, id) else {
+            return written.map(|record| UseRecord::clone(&record));
+        };
+        let mut record = written.map_or_else(|| unwritten.clone(), |record| UseRecord::clone(&record));
+        merge(&mut record, unwritten);
+        Some(record)
     }
 
     /// Writes the uses that are in memory.
@@ -111,35 +152,24 @@ impl Iam {
         if unwritten.is_empty() {
             return Ok(());
         }
-        let written = unwritten.clone();
+        let records = unwritten.clone();
         let result = self
             .store
             .transact(|transaction| {
-                for record in written {
-                    let merged = match transaction.get::<UseRecord>(&(record.account, record.id.clone())) {
-                        Some(older) => {
-                            let mut merged = UseRecord::clone(&older);
-                            for used in record.services.into_values() {
-                                merge(&mut merged, used);
-                            }
-                            merge(&mut merged, record.last);
-                            merged
-                        }
-                        None => record,
-                    };
+                for record in records {
+                    let written = transaction.get::<UseRecord>(&(record.account, record.id.clone()));
+                    let mut merged =
+                        written.map_or_else(|| record.clone(), |written| UseRecord::clone(&written));
+                    merge(&mut merged, record);
                     transaction.put(merged);
                 }
-                Ok(())
+                Ok::<(), ApiError>(())
             })
-            .await
-            .map_err(ApiError::from);
-        if result.is_err() {
-            let mut again = self.uses.0.lock();
-            for record in unwritten {
-                again.entry((record.account, record.id.clone())).or_insert(record);
-            }
-        }
-        result
+            .await;
+        result.map_err(|error| {
+            self.uses.put_back(unwritten);
+            ApiError::from(error)
+        })
     }
 
     /// Writes uses from time to time, for as long as the process lives.

@@ -3343,7 +3343,7 @@ pub(crate) static VIRTUAL_MFA_DEVICE: StructureShape = StructureShape {
 };
 static PATTERN_ACCESS_KEY_ID_TYPE: Pattern = Pattern::new("[\\w]+");
 static ACCESS_KEY_ID_TYPE: StringShape = StringShape {
-    min: Some(16),
+    min: Some(4),
     max: Some(128),
     pattern: Some(&PATTERN_ACCESS_KEY_ID_TYPE),
     values: &[],

@@ -14,6 +14,8 @@ mod service_linked_role;
 mod tag;
 mod user;
 
+pub(crate) use service_linked_role::role_name as service_linked_role_name;
+
 use async_trait::async_trait;
 use wharf_core::{ApiError, RequestContext};
 use wharf_iam_api::{Iam as Api, types};

@@ -108,6 +108,15 @@ const SERVICES: &[Linked] = &[
     linked("spot.amazonaws.com", "AWSServiceRoleForEC2Spot", "AWSEC2SpotServiceRolePolicy", ""),
 ];
 
+/// The name of a service's role; `None` for a service that has none.
+pub fn role_name(service: &str, suffix: Option<&str>) -> Option<String> {
+    let linked = SERVICES.iter().find(|linked| linked.service == service)?;
+    Some(match suffix {
+        Some(suffix) => format!("{}_{suffix}", linked.role),
+        None => linked.role.to_owned(),
+    })
+}
+
 impl Iam {
     pub(super) async fn create_service_linked_role(
         &self,
