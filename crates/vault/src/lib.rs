@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod key_file;
+mod sealed;
 mod secret;
 
 use std::fmt;
@@ -37,6 +38,7 @@ use wharf_core::Rng;
 use zeroize::Zeroizing;
 
 pub use key_file::{KeyFile, KeyFileError};
+pub use sealed::Sealed;
 pub use secret::Secret;
 
 /// The form of a sealed value: version, fingerprint of the master key, nonce, ciphertext, tag.

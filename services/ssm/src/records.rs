@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use wharf_core::{Arn, Scope, Timestamp};
 use wharf_state::{Key as _, Record};
+use wharf_vault::Sealed;
 
 use crate::plan::policy::Policy;
 use crate::plan::value::{Kind, Tier};
@@ -61,8 +62,7 @@ pub struct ParameterVersion {
     pub kind: Kind,
     pub tier: Tier,
     pub data_type: String,
-    #[serde(with = "sealed")]
-    pub value: Vec<u8>,
+    pub value: Sealed,
     /// The KMS key of a `SecureString`, as the caller named it, and its ARN.
     pub key: Option<KeyName>,
     pub description: Option<String>,
@@ -86,39 +86,5 @@ impl Record for ParameterVersion {
 
     fn key(&self) -> Self::Key {
         (self.scope.clone(), self.name.clone(), self.version)
-    }
-}
-
-/// Sealed bytes are stored as bytes, not as a list of numbers.
-mod sealed {
-    use std::fmt;
-
-    use serde::de::{Error, Visitor};
-    use serde::{Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        deserializer.deserialize_byte_buf(Bytes)
-    }
-
-    struct Bytes;
-
-    impl Visitor<'_> for Bytes {
-        type Value = Vec<u8>;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("sealed bytes")
-        }
-
-        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-            Ok(bytes.to_owned())
-        }
-
-        fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-            Ok(bytes)
-        }
     }
 }

@@ -4,7 +4,7 @@ use wharf_contracts::KmsKey;
 use wharf_core::{ApiError, Scope};
 use wharf_ssm_api::errors;
 use wharf_state::Key as _;
-use wharf_vault::{DataKey, Secret};
+use wharf_vault::{DataKey, Sealed, Secret};
 
 use crate::Ssm;
 use crate::records::{KeyName, ParameterVersion};
@@ -37,14 +37,20 @@ pub fn key_name(given: Option<&str>, scope: &Scope) -> Result<KeyName, ApiError>
 
 impl Ssm {
     /// Seals `value` for its place in `version`.
-    pub(crate) fn seal(&self, version: &ParameterVersion, value: &str) -> Vec<u8> {
-        self.data_key(version).seal(&place(version), value.as_bytes())
+    pub(crate) fn seal(&self, version: &ParameterVersion, value: &str) -> Sealed {
+        self.data_key(version).seal(&place(version), value.as_bytes()).into()
     }
 
     pub(crate) fn unseal(&self, version: &ParameterVersion) -> Result<Secret, ApiError> {
-        self.data_key(version).unseal(&place(version), &version.value).map(Secret::from).map_err(|source| {
-            ApiError::internal(Unreadable { name: version.name.clone(), version: version.version, source })
-        })
+        self.data_key(version).unseal(&place(version), version.value.as_bytes()).map(Secret::from).map_err(
+            |source| {
+                ApiError::internal(Unreadable {
+                    name: version.name.clone(),
+                    version: version.version,
+                    source,
+                })
+            },
+        )
     }
 
     fn data_key(&self, version: &ParameterVersion) -> DataKey {

@@ -9,4 +9,4 @@ mod service;
 mod shapes;
 pub mod types;
 
-pub use service::{MODEL, Secretsmanager, service};
+pub use service::{MODEL, SecretsManager, service};

@@ -15,7 +15,7 @@ use crate::{shapes, types};
 
 /// One method for each operation. A method that is not written answers `NotImplemented`.
 #[async_trait]
-pub trait Secretsmanager: Send + Sync + 'static {
+pub trait SecretsManager: Send + Sync + 'static {
     async fn associate_cross_account_replica(
         &self,
         _context: &RequestContext,
@@ -226,11 +226,11 @@ pub trait Secretsmanager: Send + Sync + 'static {
 }
 
 /// The service behind a handler, for the pipeline.
-pub fn service(handler: Arc<dyn Secretsmanager>) -> Arc<dyn Service> {
+pub fn service(handler: Arc<dyn SecretsManager>) -> Arc<dyn Service> {
     Arc::new(Dispatch(handler))
 }
 
-struct Dispatch(Arc<dyn Secretsmanager>);
+struct Dispatch(Arc<dyn SecretsManager>);
 
 impl Service for Dispatch {
     fn model(&self) -> &'static ServiceModel {

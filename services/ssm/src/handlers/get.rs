@@ -233,7 +233,7 @@ impl Ssm {
     /// The value as the caller sees it: a `SecureString` that is not decrypted is its sealed form.
     fn value(&self, version: &ParameterVersion, decryption: Decryption) -> Result<String, ApiError> {
         if version.kind == Kind::SecureString && decryption == Decryption::No {
-            return Ok(BASE64_STANDARD.encode(&version.value));
+            return Ok(BASE64_STANDARD.encode(version.value.as_bytes()));
         }
         let secret = self.unseal(version)?;
         Ok(secret.expose_text().unwrap_or_default().to_owned())

@@ -117,7 +117,7 @@ impl Ssm {
             kind,
             tier,
             data_type,
-            value: Vec::new(),
+            value: wharf_vault::Sealed::default(),
             key: key_name,
             // What is not said stays as it is.
             description: put.description.or_else(|| newest.as_ref()?.description.clone()),
