@@ -5,8 +5,8 @@
 //! keeper; calls in flight are sent again (every operation may be repeated), and what happened in
 //! between is found by listing and told as events.
 //!
-//! Assumes that one directory is used by one version of the protocol at a time: an older or newer
-//! keeper that still has containers is an error ([`KeeperError::Protocol`]), not something to end.
+//! An older release's keeper is asked to hand over, and what it holds goes on under ours. A newer
+//! one's is an error ([`KeeperError::Protocol`]), not something to end.
 
 mod link;
 mod start;

@@ -7,6 +7,7 @@
 //! - [`output`], [`lines`], [`batch`]: from a container's pipes to its log
 //! - [`clients`]: the control planes
 //! - [`process`], [`daemon`]: pidfds; becoming a daemon
+//! - [`supervisor`]: the process above it
 //!
 //! Nothing here may block for longer than a write to the page cache takes, except before it serves.
 
@@ -19,6 +20,7 @@ mod lines;
 mod output;
 mod process;
 mod spawners;
+mod supervisor;
 mod view;
 
 pub use self::daemon::{READY, TAKEN};
@@ -44,10 +46,11 @@ use self::embedded::Host;
 use self::lines::Tail;
 use self::output::{ContainerEnds, Moved, Mover, Now, Output};
 use self::spawners::{Health, Spawners};
+use self::supervisor::{Held, Message, Supervisor, Turn};
 use crate::config::KeeperConfig;
 use crate::fingerprint::Fingerprint;
 use crate::paths;
-use crate::protocol::Call;
+use crate::protocol::{self, Call};
 use crate::state::{Entry, ProcessRef, StateFile, Version};
 
 /// Events taken from the kernel at once.
@@ -55,6 +58,8 @@ const EVENTS_MAX: usize = 64;
 const BACKLOG: i32 = 64;
 /// That a log has grown is told at most so often for each container.
 const LOGGED_INTERVAL_MS: u64 = 50;
+/// How long a hand-over waits for spawners.
+const HAND_OVER_MAX_MS: u64 = 5_000;
 /// How soon a state file that could not be written is tried again.
 const STATE_RETRY_MS: u64 = 1_000;
 
@@ -62,6 +67,8 @@ const STATE_RETRY_MS: u64 = 1_000;
 type ContainerNumber = u64;
 
 struct Keeper {
+    version: Version,
+    supervisor: Supervisor,
     epoll: OwnedFd,
     listener: OwnedFd,
     host: Host,
@@ -81,6 +88,9 @@ struct Keeper {
     /// Children that have ended, or will in a moment.
     unreaped: Vec<u32>,
     shutdown: Option<Vec<Caller>>,
+    /// Asked for by a newer program: this keeper ends as soon as its spawners have done what they
+    /// are at, or at the time (monotonic milliseconds).
+    handing_over: Option<u64>,
     _lock: File,
 }
 
@@ -139,6 +149,7 @@ struct Starting {
 
 struct Running {
     process: ProcessRef,
+    parent: Parent,
     pidfd: OwnedFd,
     started_at: Timestamp,
     output: Output,
@@ -146,6 +157,14 @@ struct Running {
     /// An [`Timer::OpenLine`] is set.
     open_line_timer: Set,
     logged: Logged,
+}
+
+/// Whose child a container is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parent {
+    Us,
+    /// The supervisor, to which it came from a keeper that died; or init.
+    Another,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -178,6 +197,7 @@ enum Source {
     Spawner(usize),
     Process(ContainerNumber),
     Output(ContainerNumber, Stream),
+    Supervisor,
 }
 
 impl Source {
@@ -191,6 +211,7 @@ impl Source {
             Self::Process(number) => (3, number),
             Self::Output(number, Stream::Stdout) => (4, number),
             Self::Output(number, Stream::Stderr) => (5, number),
+            Self::Supervisor => (6, 0),
         };
         EventData::new_u64((kind << Self::KIND_SHIFT) | number)
     }
@@ -205,6 +226,7 @@ impl Source {
             3 => Self::Process(number),
             4 => Self::Output(number, Stream::Stdout),
             5 => Self::Output(number, Stream::Stderr),
+            6 => Self::Supervisor,
             _ => return None,
         })
     }
@@ -225,45 +247,83 @@ pub fn main_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// process with one thread. The caller waits for `ready` on this process's standard output; anything
 /// else there says why not.
 pub fn run(config: &KeeperConfig) -> ExitCode {
+    let begun = match config.lock {
+        Some(lock) => supervisor::succeed(lock).map_err(|error| error.to_string()),
+        None => begin(config),
+    };
+    let mut turn = match begun {
+        Ok(turn) => turn,
+        Err(message) => {
+            daemon::note(&format!("keeper: {}: {message}", config.dir.display()));
+            return ExitCode::FAILURE;
+        }
+    };
+    // Each fork goes on here as what it then is.
+    loop {
+        turn = match turn {
+            Turn::Supervise { lock, starter, held } => supervisor::supervise(config, lock, starter, held),
+            Turn::Keep { supervisor, starter } => keep(config, supervisor, starter),
+            Turn::End(code) => return code,
+        }
+    }
+}
+
+fn begin(config: &KeeperConfig) -> Result<Turn, String> {
     daemon::close_inherited();
     let detached = std::env::set_current_dir(&config.dir).and_then(|()| daemon::detach());
-    let starter = match detached {
-        Ok(starter) => starter,
-        Err(error) => {
-            daemon::note(&format!("keeper: {}: {error}", config.dir.display()));
-            return ExitCode::FAILURE;
-        }
-    };
-    let (keeper, starter) = match daemon::lock() {
-        Ok(Some(lock)) => match Keeper::open(config, lock) {
-            Ok(keeper) => (keeper, starter),
-            Err(message) => {
-                daemon::note(&message);
-                starter.tell(&message);
-                return ExitCode::FAILURE;
-            }
-        },
+    let starter = detached.map_err(|error| error.to_string())?;
+    if config.protocol < protocol::HAND_OVER_SINCE {
+        return Ok(Turn::Keep { supervisor: Supervisor::nobody(), starter: Some(starter) });
+    }
+    match supervisor::lock() {
+        Ok(Some(lock)) => Ok(Turn::Supervise { lock, starter: Some(starter), held: Held::default() }),
         Ok(None) => {
             starter.tell(TAKEN);
-            return ExitCode::SUCCESS;
+            Ok(Turn::End(ExitCode::SUCCESS))
         }
         Err(error) => {
-            starter.tell(&format!("{}: {error}", paths::LOCK));
-            return ExitCode::FAILURE;
+            let message = format!("{}: {error}", paths::SUPERVISOR_LOCK);
+            starter.tell(&message);
+            Err(message)
+        }
+    }
+}
+
+fn keep(config: &KeeperConfig, supervisor: Supervisor, starter: Option<daemon::Starter>) -> Turn {
+    let _ = rustix::thread::set_name(c"wharf-keeper");
+    let tell = |word: &str| {
+        if let Some(starter) = starter {
+            starter.tell(word);
         }
     };
-    starter.tell(READY);
+    let opened = match daemon::lock(paths::LOCK) {
+        Ok(Some(lock)) => Keeper::open(config, lock, supervisor),
+        Ok(None) => {
+            tell(TAKEN);
+            return Turn::End(ExitCode::SUCCESS);
+        }
+        Err(error) => Err(format!("{}: {error}", paths::LOCK)),
+    };
+    let keeper = match opened {
+        Ok(keeper) => keeper,
+        Err(message) => {
+            daemon::note(&message);
+            tell(&message);
+            return Turn::End(ExitCode::FAILURE);
+        }
+    };
+    tell(READY);
     match keeper.serve() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(turn) => turn,
         Err(error) => {
             daemon::note(&format!("the keeper ends: {error}"));
-            ExitCode::FAILURE
+            Turn::End(ExitCode::FAILURE)
         }
     }
 }
 
 impl Keeper {
-    fn open(config: &KeeperConfig, lock: File) -> Result<Self, String> {
+    fn open(config: &KeeperConfig, lock: File, supervisor: Supervisor) -> Result<Self, String> {
         let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
         for dir in [paths::LOGS, paths::PIPES, paths::SANDBOXES] {
             match std::fs::create_dir(dir) {
@@ -290,10 +350,12 @@ impl Keeper {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
         let listener = listen().map_err(failed(paths::SOCKET))?;
         let mut keeper = Self {
+            version: config.protocol,
+            supervisor,
             epoll,
             listener,
             host,
-            clients: Clients::default(),
+            clients: Clients::speaking(config.protocol),
             spawners,
             state,
             state_behind_ms: None,
@@ -306,10 +368,13 @@ impl Keeper {
             timers: BTreeSet::new(),
             unreaped: Vec::new(),
             shutdown: None,
+            handing_over: None,
             _lock: lock,
         };
         keeper.adopt(snapshot, &boot_id, unfinished.as_ref());
         keeper.watch_all().map_err(failed("epoll"))?;
+        keeper.have_debris_reaped();
+        keeper.supervisor.tell(&Message::Serves);
         // Only now can clients find it.
         std::fs::rename(paths::SOCKET_NEW, paths::SOCKET).map_err(failed(paths::SOCKET))?;
         daemon::note(&format!(
@@ -324,6 +389,10 @@ impl Keeper {
 
     fn watch_all(&self) -> io::Result<()> {
         self.watch(&self.listener, Source::Listener, EventFlags::IN)?;
+        if let Some(socket) = self.supervisor.socket() {
+            let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+            self.watch(socket, Source::Supervisor, flags)?;
+        }
         for index in 0..self.spawners.len() {
             self.watch_spawner(index)?;
         }
@@ -341,13 +410,19 @@ impl Keeper {
         Ok(epoll::add(&self.epoll, fd, source.data(), flags)?)
     }
 
-    fn serve(mut self) -> io::Result<()> {
+    fn serve(mut self) -> io::Result<Turn> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
             self.dispatch();
             if self.shutdown.is_some() && self.sandboxes.is_empty() {
                 self.end();
-                return Ok(());
+                return Ok(Turn::End(ExitCode::SUCCESS));
+            }
+            if self
+                .handing_over
+                .is_some_and(|due| self.spawners.are_idle() || due <= Now::read().monotonic_ms)
+            {
+                return Ok(self.hand_over());
             }
             events.clear();
             match epoll::wait(
@@ -366,6 +441,13 @@ impl Keeper {
                     Some(Source::Spawner(index)) => self.serve_spawner(index, now),
                     Some(Source::Process(number)) => self.process_ended(number, now),
                     Some(Source::Output(number, stream)) => self.move_output(number, stream, now),
+                    Some(Source::Supervisor) => {
+                        if self.supervisor.look() == Health::Gone
+                            && let Some(lock) = self.replace_supervisor()
+                        {
+                            return Ok(self.into_supervisor(lock));
+                        }
+                    }
                     None => {}
                 }
             }
@@ -387,7 +469,8 @@ impl Keeper {
             return Some(Timespec { tv_sec: 0, tv_nsec: 0 });
         }
         let retry = self.state_behind_ms.map(|since| since + STATE_RETRY_MS);
-        let due = [self.timers.first().map(|(due, ..)| *due), retry].into_iter().flatten().min()?;
+        let due = [self.timers.first().map(|(due, ..)| *due), retry, self.handing_over];
+        let due = due.into_iter().flatten().min()?;
         let wait = due.saturating_sub(Now::read().monotonic_ms);
         Some(Timespec { tv_sec: (wait / 1000) as i64, tv_nsec: ((wait % 1000) * 1_000_000) as i64 })
     }
@@ -432,6 +515,13 @@ impl Keeper {
         if fate == Fate::Gone {
             self.clients.remove(id);
         }
+        if let Some(arguments) = self.clients.take_successor()
+            && self.handing_over.is_none()
+        {
+            daemon::note("a newer program takes over");
+            self.supervisor.tell(&supervisor::succession(&arguments));
+            self.handing_over = Some(now.monotonic_ms + HAND_OVER_MAX_MS);
+        }
     }
 
     fn serve_spawner(&mut self, index: usize, now: Now) {
@@ -448,6 +538,9 @@ impl Keeper {
     }
 
     fn dispatch(&mut self) {
+        if self.handing_over.is_some() {
+            return;
+        }
         let containers = &self.containers;
         let failed = self.spawners.dispatch(|number| match &containers.get(&number)?.phase {
             Phase::Starting(starting) => Some(embedded::Stdio {

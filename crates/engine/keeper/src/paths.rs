@@ -13,6 +13,8 @@ pub const STATE: &str = "keeper.state";
 pub const STATE_NEW: &str = "keeper.state.new";
 /// Locked by the keeper as long as it lives.
 pub const LOCK: &str = "keeper.lock";
+/// Locked by the supervisor as long as it lives.
+pub const SUPERVISOR_LOCK: &str = "supervisor.lock";
 /// The batch of output that is being moved from a pipe into a log.
 pub const BATCH: &str = "keeper.batch";
 /// What the keeper itself has to say.

@@ -1,10 +1,15 @@
 //! What a control plane and a keeper say to each other over the keeper's socket.
 //!
-//! Each side opens with eight bytes, `WHKP` and its version; they are the one thing that never
-//! changes. After equal versions come frames: a length (u32, little-endian) and a postcard message.
+//! Each side opens with eight bytes, `WHKP` and its version. After equal versions come frames: a
+//! length (u32, little-endian) and a postcard message. A newer program that finds an older keeper
+//! says the version [`HAND_OVER`] and its keeper's command line ([`encode_arguments`]); the keeper
+//! then ends, and what supervises it becomes that program. This much never changes.
+//!
 //! Any change of a message here, or of a type in `wharf-engine` that travels in one, is a new
 //! [`PROTOCOL_VERSION`].
 
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -15,6 +20,11 @@ use wharf_engine::{
 };
 
 pub const PROTOCOL_VERSION: u32 = 2;
+/// In the place of a version: asks the keeper to end for a newer one.
+pub const HAND_OVER: u32 = u32::MAX;
+/// Keepers before this version know no [`HAND_OVER`], and have no supervisor.
+pub const HAND_OVER_SINCE: u32 = 2;
+const ARGUMENTS_BYTES_MAX: usize = 32 * 1024;
 pub const HELLO_BYTES: usize = 8;
 const MAGIC: &[u8; 4] = b"WHKP";
 /// The largest message either side takes: a list of tens of thousands of containers.
@@ -89,10 +99,10 @@ pub enum ProtocolError {
     Malformed(#[source] postcard::Error),
 }
 
-pub fn hello() -> [u8; HELLO_BYTES] {
+pub fn hello(version: u32) -> [u8; HELLO_BYTES] {
     let mut bytes = [0; HELLO_BYTES];
     bytes[..4].copy_from_slice(MAGIC);
-    bytes[4..].copy_from_slice(&PROTOCOL_VERSION.to_le_bytes());
+    bytes[4..].copy_from_slice(&version.to_le_bytes());
     bytes
 }
 
@@ -100,6 +110,31 @@ pub fn hello() -> [u8; HELLO_BYTES] {
 pub fn read_hello(bytes: [u8; HELLO_BYTES]) -> Result<u32, ProtocolError> {
     let [a, b, c, d, version @ ..] = bytes;
     if [a, b, c, d] == *MAGIC { Ok(u32::from_le_bytes(version)) } else { Err(ProtocolError::Foreign) }
+}
+
+/// A command line behind a [`HAND_OVER`]: its length in bytes (u32, little-endian), then each
+/// argument with a zero byte at its end.
+pub fn encode_arguments(arguments: &[OsString]) -> Vec<u8> {
+    let mut bytes = vec![0; LENGTH_BYTES];
+    for argument in arguments {
+        bytes.extend_from_slice(argument.as_bytes());
+        bytes.push(0);
+    }
+    let length = u32::try_from(bytes.len() - LENGTH_BYTES).unwrap_or(u32::MAX);
+    bytes[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+    bytes
+}
+
+/// `None` while it is incomplete.
+pub fn decode_arguments(bytes: &[u8]) -> Result<Option<Vec<OsString>>, ProtocolError> {
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > ARGUMENTS_BYTES_MAX {
+        return Err(ProtocolError::TooLarge { bytes: length });
+    }
+    let Some(body) = rest.get(..length) else { return Ok(None) };
+    let Some(body) = body.strip_suffix(&[0]) else { return Err(ProtocolError::Foreign) };
+    Ok(Some(body.split(|byte| *byte == 0).map(|text| OsString::from_vec(text.to_vec())).collect()))
 }
 
 /// Appends a frame to `out`.
@@ -154,9 +189,21 @@ mod tests {
 
     #[test]
     fn another_version_is_told_apart_from_another_program() {
-        assert_eq!(read_hello(hello()).unwrap(), PROTOCOL_VERSION);
+        assert_eq!(read_hello(hello(PROTOCOL_VERSION)).unwrap(), PROTOCOL_VERSION);
         assert_eq!(read_hello(*b"WHKP\x09\0\0\0").unwrap(), 9);
         assert!(matches!(read_hello(*b"GET / HT"), Err(ProtocolError::Foreign)));
+    }
+
+    #[test]
+    fn a_command_line_comes_back_once_it_is_whole() {
+        let arguments: Vec<OsString> = ["/usr/bin/wharf", "__keeper", "", "--dir"].map(Into::into).to_vec();
+        let bytes = encode_arguments(&arguments);
+        for cut in 0..bytes.len() {
+            assert_eq!(decode_arguments(&bytes[..cut]).unwrap(), None);
+        }
+        assert_eq!(decode_arguments(&bytes).unwrap(), Some(arguments));
+        assert!(decode_arguments(&[255; 8]).is_err());
+        assert!(decode_arguments(&[1, 0, 0, 0, b'x']).is_err());
     }
 
     proptest! {

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{World, eventually, is_alive, kill_hard, lines, world};
+use support::{World, children_of, eventually, is_alive, kill_hard, lines, parent_of, world};
 use wharf_engine::log::Stream;
 use wharf_engine::{
     ContainerId, ContainerSpec, ContainerState, Engine, EngineError, EventKind, SandboxId, Signal,
@@ -137,27 +137,112 @@ async fn a_stop_is_carried_out_by_the_next_keeper() {
 }
 
 #[tokio::test]
-async fn what_ends_while_no_keeper_lives_is_told_as_ended() {
-    let Some(mut world) = world("what_ends_while_no_keeper_lives").await else { return };
+async fn what_ends_while_no_keeper_lives_loses_neither_its_last_words_nor_its_exit_code() {
+    let Some(world) = world("what_ends_while_no_keeper_lives").await else { return };
     let sandbox = world.sandbox("s").await;
-    let (id, pid) = started(&world, &sandbox, world.sh("c", "echo printed; sleep 1000")).await;
-    has_printed(&world, &id, 1).await;
+    let script = "while [ ! -e /go ]; do sleep 0.02; done; seq 1 5000; echo end >&2; exit 7";
+    let (id, pid) = started(&world, &sandbox, world.sh("c", script)).await;
+    let (victim, killed) = started(&world, &sandbox, world.spec("d", &["/bin/sleep", "1000"])).await;
     let keeper = world.engine.keeper_pid().unwrap();
-    // With the control plane gone too, nobody starts another.
+    // The supervisor shall not start another too soon.
+    let supervisor = parent_of(keeper);
+    signal(supervisor, rustix::process::Signal::STOP);
+    kill_hard(keeper).await;
+    go(pid);
+    signal(killed, rustix::process::Signal::KILL);
+    eventually("they end", async || !is_alive(pid) && !is_alive(killed)).await.unwrap();
+    signal(supervisor, rustix::process::Signal::CONT);
+
+    assert_eq!(world.exit_of(&id).await.code, Some(7));
+    assert_eq!(world.exit_of(&victim).await.code, Some(137));
+    let log = world.log(&id).await;
+    assert_eq!(lines(&log, Stream::Stdout), (1..=5000).map(|i| i.to_string()).collect::<Vec<_>>());
+    assert_eq!(lines(&log, Stream::Stderr), ["end"]);
+    eventually("they are reaped", async || children_of(supervisor).len() == 1).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_killed_keeper_is_replaced_though_no_control_plane_lives() {
+    let Some(mut world) = world("a_killed_keeper_without").await else { return };
+    let sandbox = world.sandbox("s").await;
+    let (id, pid) = started(&world, &sandbox, world.sh("c", "sleep 0.2; echo on; sleep 1000")).await;
+    let keeper = world.engine.keeper_pid().unwrap();
+    let supervisor = parent_of(keeper);
     let config = world.config.clone();
-    let (idle, _) = KeeperEngine::connect_or_start(config.clone()).await.unwrap();
-    drop(std::mem::replace(&mut world.engine, idle));
     drop(world.engine);
     kill_hard(keeper).await;
-    let process = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
-    eventually("it ends", async || !is_alive(pid)).await.unwrap();
-    world.engine = KeeperEngine::connect_or_start(config).await.unwrap().0;
-    let exit = world.exit_of(&id).await;
-    // The kernel's own code where a zombie still holds it; never an invented one.
-    assert!(matches!(exit.code, None | Some(137)), "{exit:?}");
-    assert_eq!(lines(&world.log(&id).await, Stream::Stdout), ["printed"]);
+    eventually("another is there", async || {
+        children_of(supervisor).iter().any(|pid| *pid != keeper && is_alive(*pid))
+    })
+    .await
+    .unwrap();
+    let (engine, connected) = KeeperEngine::connect_or_start(config).await.unwrap();
+    assert_eq!(connected, Connected::Found);
+    world.engine = engine;
+    assert_eq!(pid_of(&world, &id).await, Some(pid));
+    has_printed(&world, &id, 1).await;
     world.end().await;
+}
+
+#[tokio::test]
+async fn a_killed_supervisor_is_replaced() {
+    let Some(world) = world("a_killed_supervisor").await else { return };
+    let sandbox = world.sandbox("s").await;
+    let script = "i=0; while [ ! -e /go ]; do echo $i; i=$((i+1)); done; exit 9";
+    let (id, pid) = started(&world, &sandbox, world.sh("c", script)).await;
+    for round in 1..=4 {
+        has_printed(&world, &id, round * 200).await;
+        let keeper = world.engine.keeper_pid().unwrap();
+        let supervisor = parent_of(keeper);
+        kill_hard(supervisor).await;
+        // The keeper takes its place.
+        eventually("there is a supervisor", async || {
+            world.engine.list().await.unwrap();
+            world.engine.keeper_pid().is_some_and(|pid| parent_of(pid) == keeper)
+        })
+        .await
+        .unwrap();
+        assert_eq!(pid_of(&world, &id).await, Some(pid));
+        if round % 2 == 0 {
+            // And does its work.
+            kill_hard(world.engine.keeper_pid().unwrap()).await;
+            assert_eq!(pid_of(&world, &id).await, Some(pid));
+        }
+    }
+    go(pid);
+    assert_eq!(world.exit_of(&id).await.code, Some(9));
+    let lines = lines(&world.log(&id).await, Stream::Stdout);
+    assert_eq!(lines, (0..lines.len()).map(|i| i.to_string()).collect::<Vec<_>>());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn all_killed_at_once_are_replaced() {
+    let Some(world) = world("all_killed_at_once").await else { return };
+    let sandbox = world.sandbox("s").await;
+    let script = "i=0; while [ ! -e /go ]; do echo $i; i=$((i+1)); done; exit 9";
+    let (id, pid) = started(&world, &sandbox, world.sh("c", script)).await;
+    for round in 1..=3 {
+        has_printed(&world, &id, round * 200).await;
+        let keeper = world.engine.keeper_pid().unwrap();
+        let supervisor = parent_of(keeper);
+        for pid in [supervisor, keeper] {
+            signal(pid, rustix::process::Signal::KILL);
+        }
+        eventually("both are dead", async || !is_alive(keeper) && !is_alive(supervisor)).await.unwrap();
+        assert_eq!(pid_of(&world, &id).await, Some(pid));
+    }
+    go(pid);
+    assert_eq!(world.exit_of(&id).await.code, Some(9));
+    let lines = lines(&world.log(&id).await, Stream::Stdout);
+    assert_eq!(lines, (0..lines.len()).map(|i| i.to_string()).collect::<Vec<_>>());
+    world.end().await;
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    let process = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(process, signal).unwrap();
 }
 
 #[tokio::test]

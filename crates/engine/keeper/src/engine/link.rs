@@ -15,8 +15,7 @@ use wharf_engine::{ContainerId, ContainerState, EngineError, Event, EventKind, S
 use super::{Command, Connected, KeeperError, Known, Shared, start};
 use crate::config::KeeperConfig;
 use crate::protocol::{
-    Answer, Call, HELLO_BYTES, PROTOCOL_VERSION, ProtocolError, Request, RequestNumber, Told, decode, encode,
-    hello, read_hello,
+    Answer, Call, HELLO_BYTES, ProtocolError, Request, RequestNumber, Told, decode, encode, hello, read_hello,
 };
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,6 +37,7 @@ impl Link {
         let mut connected = Connected::Found;
         let mut backoff = CONNECT_BACKOFF;
         let mut attempts = 0;
+        let mut has_handed_over = false;
         loop {
             attempts += 1;
             match Self::connect(config).await {
@@ -55,6 +55,13 @@ impl Link {
                         backoff *= 2;
                     }
                 }
+                Err(KeeperError::Protocol(ProtocolError::Version { keeper, client }))
+                    if keeper < client && !has_handed_over =>
+                {
+                    tracing::info!(keeper, client, "an older keeper is asked to hand over");
+                    start::hand_over(config, keeper).await?;
+                    has_handed_over = true;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -63,7 +70,7 @@ impl Link {
     async fn connect(config: &KeeperConfig) -> Result<Self, KeeperError> {
         let mut stream = start::connect(config).await.map_err(KeeperError::Connect)?;
         let greeting = async {
-            stream.write_all(&hello()).await?;
+            stream.write_all(&hello(config.protocol)).await?;
             let mut theirs = [0; HELLO_BYTES];
             stream.read_exact(&mut theirs).await?;
             Ok::<_, io::Error>(theirs)
@@ -73,8 +80,8 @@ impl Link {
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(KeeperError::Connect)?;
         let keeper = read_hello(theirs)?;
-        if keeper != PROTOCOL_VERSION {
-            return Err(ProtocolError::Version { keeper, client: PROTOCOL_VERSION }.into());
+        if keeper != config.protocol {
+            return Err(ProtocolError::Version { keeper, client: config.protocol }.into());
         }
         Ok(Self { stream, inbox: Vec::new() })
     }

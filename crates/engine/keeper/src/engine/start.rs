@@ -8,15 +8,18 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::KeeperError;
 use crate::config::KeeperConfig;
 use crate::paths;
+use crate::protocol;
 
 /// How long a keeper may take until it serves; it sweeps up after its predecessor first.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// An older keeper finishes what its spawners are at before it ends.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(20);
 /// What the keeper says is a line.
 const WORD_BYTES_MAX: usize = 4096;
 
@@ -96,5 +99,33 @@ pub async fn start(config: &KeeperConfig) -> Result<Started, KeeperError> {
         crate::keeper::TAKEN => Ok(Started::Another),
         "" => Err(failed(format!("it ended at once; see {}", config.dir.join(paths::OWN_LOG).display()))),
         message => Err(failed(message.trim().to_owned())),
+    }
+}
+
+/// Has an older keeper end, so that its supervisor becomes this release's program. Returns once its
+/// connection is closed. What runs is not touched.
+pub async fn hand_over(config: &KeeperConfig, version: u32) -> Result<(), KeeperError> {
+    let mut stream = connect(config).await.map_err(KeeperError::Connect)?;
+    let peer = stream.peer_cred().ok().and_then(|peer| peer.pid());
+    let mut arguments = config.program.clone();
+    arguments.extend(config.to_args());
+    let asking = async {
+        stream.write_all(&protocol::hello(protocol::HAND_OVER)).await?;
+        stream.write_all(&protocol::encode_arguments(&arguments)).await?;
+        // Its own greeting, then nothing until it ends.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    let asked = tokio::time::timeout(HAND_OVER_TIMEOUT, asking).await;
+    if version < protocol::HAND_OVER_SINCE {
+        // It knows no such thing, and has dismissed us. Its death does no harm.
+        let pid = peer.and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        return Ok(());
+    }
+    match asked {
+        Ok(_) => Ok(()),
+        Err(_) => Err(KeeperError::Connect(io::ErrorKind::TimedOut.into())),
     }
 }

@@ -1,13 +1,18 @@
 //! What a new keeper does with what it finds: containers that an earlier keeper started.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::process::ExitCode;
 
 use wharf_engine::{ContainerId, SandboxId};
 
 use super::batch::Unfinished;
-use super::lifecycle::{Keep, lost_exit, remove_files};
+use super::lifecycle::{Keep, lost_exit};
 use super::output::{Now, Output};
-use super::{Container, Keeper, Logged, Phase, Running, Sandbox, SandboxPhase, Set, Timer, daemon, process};
+use super::supervisor::{self, Held, Message, Turn};
+use super::{
+    Container, Keeper, Logged, Parent, Phase, Running, Sandbox, SandboxPhase, Set, Timer, daemon, process,
+};
 use crate::state::{ContainerRecord, Entry, ProcessRef, SandboxRecord, Snapshot};
 use wharf_core::Timestamp;
 
@@ -45,7 +50,7 @@ impl Keeper {
                 if let Err(error) = self.host.clean_container(&sandbox, &id) {
                     daemon::note(&format!("cleaning up container {id}: {error}"));
                 }
-                remove_files(&id, Keep::Nothing);
+                self.remove_files(&id, Keep::Nothing);
                 self.persist(&Entry::NotStarted { container: id }, now);
                 return;
             }
@@ -59,7 +64,7 @@ impl Keeper {
                     }
                     None => {
                         let exit = lost_exit(now);
-                        remove_files(&id, Keep::Log);
+                        self.remove_files(&id, Keep::Log);
                         self.persist(&Entry::Exited { container: id.clone(), exit: exit.clone() }, now);
                         let clean = (sandbox.clone(), id.clone());
                         self.spawners
@@ -84,6 +89,54 @@ impl Keeper {
             let grace_ms = u64::try_from(kill_at.since(now.timestamp()).as_millis()).unwrap_or(u64::MAX);
             self.timers.insert((now.monotonic_ms.saturating_add(grace_ms), number, Timer::Kill));
         }
+    }
+
+    /// Has the supervisor reap what earlier keepers left and is no container: spawners, and starts
+    /// that were cut off. A container that has ended is reaped once its exit is kept.
+    pub(super) fn have_debris_reaped(&mut self) {
+        let runs = |pid: u32| {
+            self.containers.values().any(|container| match &container.phase {
+                Phase::Running(running) => running.process.pid == pid,
+                Phase::Starting(_) | Phase::Exited { .. } => false,
+            })
+        };
+        let debris: Vec<u32> =
+            supervisor::left_by_earlier_keepers().into_iter().filter(|pid| !runs(*pid)).collect();
+        for pid in debris {
+            self.supervisor.tell(&Message::Reap(pid));
+        }
+    }
+
+    /// Ends for a newer keeper, which finds everything as after a death.
+    pub(super) fn hand_over(mut self) -> Turn {
+        self.supervisor.flush();
+        self.spawners.end();
+        daemon::note("the keeper is handed over");
+        Turn::End(ExitCode::SUCCESS)
+    }
+
+    /// The lock of a supervisor that has died; `None` when there is another already.
+    pub(super) fn replace_supervisor(&self) -> Option<File> {
+        if self.version < crate::protocol::HAND_OVER_SINCE {
+            return None;
+        }
+        supervisor::lock().ok().flatten()
+    }
+
+    /// Goes on as the supervisor: its children, the containers, stay its children.
+    pub(super) fn into_supervisor(mut self, lock: File) -> Turn {
+        daemon::note("the supervisor has died: the keeper takes its place, and forks a keeper");
+        let mut held = Held::default();
+        for (_, container) in self.containers.drain() {
+            let output = match container.phase {
+                Phase::Starting(starting) => starting.output,
+                Phase::Running(running) => running.output,
+                Phase::Exited { .. } => continue,
+            };
+            held.add(container.id, output.into_pipes());
+        }
+        self.spawners.end();
+        Turn::Supervise { lock, starter: None, held }
     }
 
     /// `None` when it has ended: whatever it wrote last went with it.
@@ -116,6 +169,7 @@ impl Keeper {
         daemon::note(&format!("container {id} is adopted: pid {}", process.pid));
         Some(Box::new(Running {
             process,
+            parent: Parent::Another,
             pidfd,
             started_at,
             output,

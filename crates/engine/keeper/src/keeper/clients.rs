@@ -1,6 +1,7 @@
 //! The control planes that are connected: usually one, two during an upgrade.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -8,7 +9,8 @@ use rustix::net::{RecvFlags, SendFlags};
 use wharf_engine::{EngineError, Event};
 
 use crate::protocol::{
-    Answer, Call, HELLO_BYTES, ProtocolError, RequestNumber, Told, decode, encode, hello, read_hello,
+    Answer, Call, HAND_OVER, HAND_OVER_SINCE, HELLO_BYTES, ProtocolError, RequestNumber, Told, decode,
+    decode_arguments, encode, hello, read_hello,
 };
 
 pub const CLIENTS_MAX: usize = 16;
@@ -42,6 +44,8 @@ struct Client {
 enum Greeted {
     NotYet,
     Yes,
+    /// It is a newer program, and wants the keeper to end for it.
+    AsSuccessor,
 }
 
 /// What became of a client after it was read from or written to.
@@ -51,12 +55,23 @@ pub enum Fate {
     Gone,
 }
 
-#[derive(Default)]
 pub struct Clients {
+    version: u32,
     clients: BTreeMap<ClientId, Client>,
+    /// The command line of a newer program.
+    successor: Option<Vec<OsString>>,
 }
 
 impl Clients {
+    pub fn speaking(version: u32) -> Self {
+        Self { version, clients: BTreeMap::new(), successor: None }
+    }
+
+    /// What a client wants to be started in this keeper's place.
+    pub fn take_successor(&mut self) -> Option<Vec<OsString>> {
+        self.successor.take()
+    }
+
     pub fn len(&self) -> usize {
         self.clients.len()
     }
@@ -66,7 +81,7 @@ impl Clients {
             socket,
             greeted: Greeted::NotYet,
             inbox: Vec::new(),
-            outbox: hello().to_vec(),
+            outbox: hello(self.version).to_vec(),
             calls: 0,
             full: false,
             lagged: false,
@@ -98,8 +113,12 @@ impl Clients {
             }
             break;
         }
-        match client.parse(calls) {
-            Ok(()) => fate,
+        match client.parse(self.version, calls) {
+            Ok(None) => fate,
+            Ok(successor) => {
+                self.successor = successor;
+                fate
+            }
             Err(error) => {
                 super::daemon::note(&format!("a client is dismissed: {error}"));
                 Fate::Gone
@@ -109,8 +128,8 @@ impl Clients {
 
     /// Takes the calls that were left in the inbox for want of room.
     pub fn parse_waiting(&mut self, id: ClientId, calls: &mut Vec<Call>) -> Fate {
-        match self.clients.get_mut(&id).map(|client| client.parse(calls)) {
-            Some(Ok(())) => Fate::Lives,
+        match self.clients.get_mut(&id).map(|client| client.parse(self.version, calls)) {
+            Some(Ok(_)) => Fate::Lives,
             Some(Err(_)) | None => Fate::Gone,
         }
     }
@@ -190,16 +209,22 @@ impl Clients {
 }
 
 impl Client {
-    fn parse(&mut self, calls: &mut Vec<Call>) -> Result<(), ProtocolError> {
+    /// Returns the command line of a newer program, when this is one and it is complete.
+    fn parse(&mut self, keeper: u32, calls: &mut Vec<Call>) -> Result<Option<Vec<OsString>>, ProtocolError> {
         let mut used = 0;
         if self.greeted == Greeted::NotYet {
-            let Some(first) = self.inbox.first_chunk::<HELLO_BYTES>() else { return Ok(()) };
+            let Some(first) = self.inbox.first_chunk::<HELLO_BYTES>() else { return Ok(None) };
             let client = read_hello(*first)?;
-            if client != crate::PROTOCOL_VERSION {
-                return Err(ProtocolError::Version { keeper: crate::PROTOCOL_VERSION, client });
-            }
-            self.greeted = Greeted::Yes;
+            self.greeted = match client {
+                HAND_OVER if keeper >= HAND_OVER_SINCE => Greeted::AsSuccessor,
+                _ if client == keeper => Greeted::Yes,
+                _ => return Err(ProtocolError::Version { keeper, client }),
+            };
             used = HELLO_BYTES;
+        }
+        if self.greeted == Greeted::AsSuccessor {
+            self.inbox.drain(..used);
+            return decode_arguments(&self.inbox);
         }
         self.full = false;
         loop {
@@ -216,7 +241,7 @@ impl Client {
         if self.inbox.is_empty() && self.inbox.capacity() > READ_BYTES {
             self.inbox = Vec::new();
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -226,7 +251,7 @@ mod tests {
     use wharf_engine::{ContainerId, EventKind, SandboxId};
 
     use super::*;
-    use crate::protocol::Request;
+    use crate::protocol::{PROTOCOL_VERSION, Request};
 
     fn connected() -> (Clients, OwnedFd) {
         let (ours, theirs) = rustix::net::socketpair(
@@ -236,9 +261,9 @@ mod tests {
             None,
         )
         .unwrap();
-        let mut clients = Clients::default();
+        let mut clients = Clients::speaking(PROTOCOL_VERSION);
         clients.add(1, ours);
-        rustix::net::send(&theirs, &hello(), SendFlags::empty()).unwrap();
+        rustix::net::send(&theirs, &hello(PROTOCOL_VERSION), SendFlags::empty()).unwrap();
         assert_eq!(clients.read(1, &mut Vec::new()), Fate::Lives);
         (clients, theirs)
     }
@@ -311,7 +336,7 @@ mod tests {
                 None,
             )
             .unwrap();
-            let mut clients = Clients::default();
+            let mut clients = Clients::speaking(PROTOCOL_VERSION);
             clients.add(1, ours);
             rustix::net::send(&theirs, &opening, SendFlags::empty()).unwrap();
             assert_eq!(clients.read(1, &mut Vec::new()), Fate::Gone);

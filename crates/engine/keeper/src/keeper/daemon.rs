@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -33,12 +33,9 @@ impl Starter {
 /// open but `/dev/null` and the keeper's own log. The process must have one thread, and must already
 /// sit in the keeper's directory.
 pub fn detach() -> io::Result<Starter> {
-    // SAFETY: one thread, so the child is a whole copy.
-    match unsafe { libc::fork() } {
-        -1 => return Err(io::Error::last_os_error()),
-        0 => {}
+    if fork()?.is_some() {
         // SAFETY: nothing is to be cleaned up: the child does the work.
-        _ => unsafe { libc::_exit(0) },
+        unsafe { libc::_exit(0) }
     }
     rustix::process::setsid()?;
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
@@ -52,6 +49,37 @@ pub fn detach() -> io::Result<Starter> {
     }
     replace(&own_log, libc::STDERR_FILENO)?;
     Ok(Starter(starter))
+}
+
+/// `None` in the child. The process must have one thread.
+pub fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: one thread, so the child is a whole copy.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Pid::from_raw(pid)),
+    }
+}
+
+/// Numbers of the descriptors beyond the standard three.
+pub fn open_descriptors() -> io::Result<Vec<i32>> {
+    let entries = std::fs::read_dir("/proc/self/fd")?;
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(numbers.filter(|number| *number > libc::STDERR_FILENO).collect())
+}
+
+/// Takes over the descriptor `wanted` of those that were inherited, and closes the others.
+pub fn inherit(wanted: i32, inherited: &[i32]) -> io::Result<File> {
+    if !inherited.contains(&wanted) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    for &other in inherited.iter().filter(|&&number| number != wanted) {
+        // SAFETY: inherited through `execve`, before anything of ours was opened, so that nothing
+        // of ours owns it. The one that listed them is closed already.
+        unsafe { libc::close(other) };
+    }
+    // SAFETY: as above: it is open, and nobody's.
+    Ok(unsafe { File::from_raw_fd(wanted) })
 }
 
 /// Puts `fd` in the place of a standard descriptor.
@@ -69,9 +97,9 @@ pub fn close_inherited() {
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
 }
 
-/// The directory's lock; `None` when another keeper has it.
-pub fn lock() -> io::Result<Option<File>> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(paths::LOCK)?;
+/// A lock of the directory; `None` when another process has it.
+pub fn lock(path: &str) -> io::Result<Option<File>> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

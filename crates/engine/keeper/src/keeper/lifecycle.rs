@@ -16,11 +16,11 @@ use super::embedded::spawner::{ClientError, Reply};
 use super::output::{Now, Output};
 use super::process::{self, End};
 use super::spawners::{Job, Outcome};
+use super::supervisor::Message;
 use super::{
-    Container, ContainerNumber, Keeper, Logged, Phase, Remains, Running, Sandbox, SandboxPhase, Set, Source,
-    Starting, Timer, daemon,
+    Container, ContainerNumber, Keeper, Logged, Parent, Phase, Remains, Running, Sandbox, SandboxPhase, Set,
+    Source, Starting, Timer, daemon,
 };
-use crate::PROTOCOL_VERSION;
 use crate::fingerprint::Fingerprint;
 use crate::paths;
 use crate::protocol::{Answer, Request};
@@ -57,7 +57,7 @@ impl Keeper {
         let conflict = || EngineError::Conflict { what: format!("sandbox {}", spec.id) };
         let result = match self.sandboxes.get_mut(&spec.id) {
             _ if self.shutdown.is_some() => Err(shutting_down()),
-            Some(held) if held.by == PROTOCOL_VERSION && held.spec != spec => Err(conflict()),
+            Some(held) if held.by == self.version && held.spec != spec => Err(conflict()),
             Some(Sandbox { phase: SandboxPhase::Making(callers), .. }) => {
                 callers.push(caller);
                 return;
@@ -70,7 +70,7 @@ impl Keeper {
             None => {
                 let created_at = Now::read().timestamp();
                 let phase = SandboxPhase::Making(vec![caller]);
-                let by = PROTOCOL_VERSION;
+                let by = self.version;
                 self.sandboxes.insert(spec.id.clone(), Sandbox { spec: spec.clone(), created_at, by, phase });
                 self.spawners.push(Job::MakeSandbox(spec));
                 return;
@@ -131,7 +131,7 @@ impl Keeper {
     fn start_container(&mut self, caller: Caller, sandbox: &SandboxId, spec: ContainerSpec) {
         let fingerprint = Fingerprint::of(&spec);
         if let Some(held) = self.numbers.get(&spec.id).and_then(|number| self.containers.get_mut(number)) {
-            let differs = held.by == PROTOCOL_VERSION && held.fingerprint != fingerprint;
+            let differs = held.by == self.version && held.fingerprint != fingerprint;
             let result = if differs || held.sandbox != *sandbox {
                 Err(EngineError::Conflict { what: format!("container {}", spec.id) })
             } else if let Phase::Starting(starting) = &mut held.phase {
@@ -165,15 +165,16 @@ impl Keeper {
         let (output, ends) =
             Output::create(&spec.id).map_err(|error| out_of(&error, "the output's pipes and log"))?;
         let id = spec.id.clone();
+        self.supervisor.tell(&Message::Hold(spec.id.clone()));
         let entry = Entry::Starting {
             container: id.clone(),
             sandbox: sandbox.clone(),
             fingerprint,
             labels: spec.labels.clone(),
-            by: PROTOCOL_VERSION,
+            by: self.version,
         };
         if let Err(error) = self.state.append(&entry) {
-            remove_files(&id, Keep::Nothing);
+            self.remove_files(&id, Keep::Nothing);
             let message = super::describe(&error);
             return Err(EngineError::Exhausted { resource: "disk".to_owned(), message });
         }
@@ -185,7 +186,7 @@ impl Keeper {
             sandbox: sandbox.clone(),
             fingerprint,
             labels: spec.labels.clone(),
-            by: PROTOCOL_VERSION,
+            by: self.version,
             phase: Phase::Starting(Box::new(starting)),
         };
         self.containers.insert(number, container);
@@ -269,7 +270,7 @@ impl Keeper {
         for number in gone {
             if let Some(container) = self.containers.remove(&number) {
                 self.numbers.remove(&container.id);
-                remove_files(&container.id, Keep::Nothing);
+                self.remove_files(&container.id, Keep::Nothing);
             }
         }
         self.persist(&Entry::SandboxGone { sandbox: sandbox.clone() }, now);
@@ -331,6 +332,7 @@ impl Keeper {
         let started_at = now.timestamp();
         container.phase = Phase::Running(Box::new(Running {
             process,
+            parent: Parent::Us,
             pidfd,
             started_at,
             output,
@@ -382,7 +384,7 @@ impl Keeper {
         let phase = Phase::Exited { started_at: None, exit: exit.clone() };
         let Phase::Starting(starting) = std::mem::replace(&mut container.phase, phase) else { return };
         let (id, sandbox) = (container.id.clone(), container.sandbox.clone());
-        remove_files(&id, Keep::Log);
+        self.remove_files(&id, Keep::Log);
         self.persist(&Entry::Exited { container: id.clone(), exit: exit.clone() }, now);
         self.tell(number, now.timestamp(), EventKind::Exited(exit));
         let error = EngineError::Start { exit_code, message: message.to_owned() };
@@ -397,7 +399,7 @@ impl Keeper {
     fn not_started(&mut self, number: ContainerNumber, error: &EngineError, now: Now) {
         let Some(container) = self.containers.remove(&number) else { return };
         self.numbers.remove(&container.id);
-        remove_files(&container.id, Keep::Nothing);
+        self.remove_files(&container.id, Keep::Nothing);
         self.persist(&Entry::NotStarted { container: container.id.clone() }, now);
         if let Phase::Starting(starting) = container.phase {
             for caller in starting.callers {
@@ -473,17 +475,20 @@ impl Keeper {
         let exit = ExitStatus { at: now.timestamp(), code, oom_killed, start_error: None };
         let exited = |started_at| Phase::Exited { started_at, exit: exit.clone() };
         let Phase::Running(running) = std::mem::replace(&mut container.phase, exited(None)) else { return };
-        let Running { process, started_at, mut output, .. } = *running;
-        // Later, when this is told: it takes the kernel a while.
-        self.unreaped.push(process.pid);
+        let Running { process, parent, started_at, mut output, .. } = *running;
         container.phase = exited(Some(started_at));
         let (id, sandbox) = (container.id.clone(), container.sandbox.clone());
         if let Err(error) = self.mover.finish(&id, &mut output, now) {
             daemon::note(&format!("the last output of {id}: {error}"));
         }
         drop(output);
-        remove_files(&id, Keep::Log);
         self.persist(&Entry::Exited { container: id.clone(), exit: exit.clone() }, now);
+        // It is kept: now the kernel may forget it. That takes a while, so it is told before.
+        match parent {
+            Parent::Us => self.unreaped.push(process.pid),
+            Parent::Another => self.supervisor.tell(&Message::Reap(process.pid)),
+        }
+        self.remove_files(&id, Keep::Log);
         self.tell(number, exit.at, EventKind::Exited(exit));
         self.spawners.push(Job::Clean { sandbox: sandbox.clone(), container: id });
         self.go_on_with_removal(&sandbox);
@@ -515,6 +520,17 @@ impl Keeper {
         }
     }
 
+    /// Removes what there is of a container's files, and has its pipes let go.
+    pub(super) fn remove_files(&mut self, container: &ContainerId, keep: Keep) {
+        self.supervisor.tell(&Message::Release(container.clone()));
+        // What is not there is removed.
+        let _ = std::fs::remove_file(paths::pipe(container, Stream::Stdout));
+        let _ = std::fs::remove_file(paths::pipe(container, Stream::Stderr));
+        if keep == Keep::Nothing {
+            let _ = std::fs::remove_file(paths::log(container));
+        }
+    }
+
     /// Every sandbox is gone: so is everything else, before the answer.
     pub(super) fn end(mut self) {
         self.spawners.end();
@@ -523,8 +539,16 @@ impl Keeper {
             // What is not there is removed.
             let _ = std::fs::remove_dir_all(dir);
         }
-        let files =
-            [paths::SOCKET, paths::STATE, paths::STATE_NEW, paths::BATCH, paths::LOCK, paths::OWN_LOG];
+        self.supervisor.tell(&Message::Ends);
+        let files = [
+            paths::SOCKET,
+            paths::STATE,
+            paths::STATE_NEW,
+            paths::BATCH,
+            paths::SUPERVISOR_LOCK,
+            paths::LOCK,
+            paths::OWN_LOG,
+        ];
         for file in files {
             let _ = std::fs::remove_file(file);
         }
@@ -540,15 +564,6 @@ impl Keeper {
 pub(super) enum Keep {
     Log,
     Nothing,
-}
-
-pub(super) fn remove_files(container: &ContainerId, keep: Keep) {
-    // What is not there is removed.
-    let _ = std::fs::remove_file(paths::pipe(container, Stream::Stdout));
-    let _ = std::fs::remove_file(paths::pipe(container, Stream::Stderr));
-    if keep == Keep::Nothing {
-        let _ = std::fs::remove_file(paths::log(container));
-    }
 }
 
 /// It ended, and nobody saw how.

@@ -126,6 +126,10 @@ impl Output {
         }
     }
 
+    pub fn into_pipes(self) -> Vec<OwnedFd> {
+        vec![self.stdout.pipe, self.stderr.pipe]
+    }
+
     /// Of the log, in bytes.
     pub fn length(&self) -> u64 {
         self.length

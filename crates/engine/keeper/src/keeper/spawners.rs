@@ -131,6 +131,11 @@ impl Spawners {
         busy.chain(&self.urgent).any(|(job, _)| job.sandbox() == sandbox)
     }
 
+    /// Whether none has a job.
+    pub fn are_idle(&self) -> bool {
+        self.spawners.iter().all(|spawner| spawner.busy.is_none())
+    }
+
     /// Hands waiting jobs to idle spawners. `stdio` gives what a container writes to. Returns the
     /// jobs that could not be sent.
     pub fn dispatch<'a>(
