@@ -135,8 +135,8 @@ fn container(run: usize, root: &Path) -> ContainerSpec {
         resources: Resources {
             cpu_shares: Some(512),
             memory_bytes: Some(MEMORY_BYTES),
-            memory_reservation_bytes: None,
             pids_max: Some(PIDS),
+            ..Resources::default()
         },
         ..ContainerSpec::new(
             ContainerId::new(format!("run{run}")).unwrap_or_else(|| unreachable!("a valid id")),

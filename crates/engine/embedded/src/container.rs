@@ -3,25 +3,25 @@
 //! It runs in the copy of a single-threaded spawner, so it may allocate; it may not return. Every
 //! failure becomes an [`EngineError`] that travels to the spawner through a pipe which `execve`
 //! closes.
+#![allow(unsafe_code, reason = "fork, for an init")]
 
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
-use rustix::process::{setsid, umask};
-
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::process::{Pid, setsid, umask};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use wharf_engine::EngineError;
+use wharf_engine::{EngineError, Init};
 
-use crate::capability::{Capability, CapabilitySet};
+use crate::credentials::{drop_privileges, give_stream};
 use crate::host::io_error;
 use crate::in_root::Root;
 use crate::plan::Plan;
 use crate::rootfs::{self, Context, Step};
 use crate::user::{self, Identity};
-use crate::{sys, user::FILE_BYTES_MAX};
+use crate::{shared, sys, sysctl, user::FILE_BYTES_MAX};
 
 /// Told to the spawner before `execve`. No serialized error starts with it.
 pub const ABOUT_TO_EXECUTE: u8 = b'!';
@@ -36,8 +36,10 @@ pub(crate) const EXIT_NOT_STARTED: i32 = 128;
 pub fn run(plan: &Plan<'_>, join: &[OwnedFd], report: &OwnedFd) -> Result<Infallible, EngineError> {
     let internal = |(what, error): (String, io::Error)| io_error(&what, &error);
 
+    sys::hide_from_others().step("hide from others").map_err(internal)?;
     enter_namespaces(plan, join).map_err(internal)?;
     umask(Mode::empty());
+    plan.credentials.make_files_as_root(plan.host.permitted).map_err(internal)?;
     let root = rootfs::enter(plan).map_err(internal)?;
     let identity = find_identity(plan, &root)?;
     enter_working_dir(plan, &root)?;
@@ -52,13 +54,48 @@ pub fn run(plan: &Plan<'_>, join: &[OwnedFd], report: &OwnedFd) -> Result<Infall
         sys::set_limit(limit).step("set a resource limit").map_err(internal)?;
     }
     let environment = environment(&plan.spec.process.env, &plan.sandbox.hostname, &identity);
+    let init = match plan.spec.init {
+        Init::Program => None,
+        Init::Reaper => Some(plan.host.init.get().step("make the init").map_err(internal)?),
+    };
     let program = Program::new(&plan.spec.process.args[0], &environment)?;
     let arguments = c_strings(&plan.spec.process.args)?;
     let environment = c_strings(&environment)?;
-    drop_privileges(plan, &identity).map_err(internal)?;
+    plan.credentials.enter_own_users().map_err(internal)?;
+    drop_privileges(&plan.credentials, &identity).map_err(internal)?;
+    if let Some(init) = init {
+        become_init(init)?;
+    }
     // From here on a silent end is the program's own.
     rustix::io::write(report, &[ABOUT_TO_EXECUTE]).step("report").map_err(internal)?;
     Err(program.execute(&arguments, &environment))
+}
+
+/// Returns in a child that is to become the program; the process itself becomes its init.
+fn become_init(init: BorrowedFd<'_>) -> Result<(), EngineError> {
+    let failed = |what: &str, error: io::Error| io_error(what, &error);
+    // Nothing that is sent meanwhile is lost: init takes what is pending.
+    sys::block_signals();
+    // SAFETY: this process has one thread; the child goes on to its own `execve`.
+    let child = unsafe { sys::fork() }.map_err(|error| failed("make a process", error))?;
+    let group = |pid: Option<Pid>| {
+        // What a terminal's keys signal is the program's group alone: init would pass it on once more.
+        let _ = rustix::process::setpgid(pid, pid);
+        let pid = pid.or_else(|| Some(rustix::process::getpid()));
+        if let Some(pid) = pid {
+            let _ = rustix::termios::tcsetpgrp(sys::stdin(), pid);
+        }
+    };
+    let Some(pid) = child else {
+        group(None);
+        sys::reset_signals();
+        return Ok(());
+    };
+    group(Some(pid));
+    let number = pid.as_raw_nonzero().to_string();
+    let arguments = [c"wharf-init".to_owned(), CString::new(number).unwrap_or_default()];
+    let error = sys::execute_descriptor(init, &arguments, &[]);
+    Err(failed("execute the init", error))
 }
 
 fn enter_namespaces(plan: &Plan<'_>, join: &[OwnedFd]) -> Step<()> {
@@ -69,7 +106,12 @@ fn enter_namespaces(plan: &Plan<'_>, join: &[OwnedFd]) -> Step<()> {
     sys::unshare(libc::CLONE_NEWCGROUP).step("make a cgroup namespace")?;
     move_into_link_name_space(plan.netns.as_fd(), Some(LinkNameSpaceType::Network))
         .step("enter the network namespace")?;
-    rustix::system::sethostname(plan.sandbox.hostname.as_bytes()).step("set the host name")
+    rustix::system::sethostname(plan.sandbox.hostname.as_bytes()).step("set the host name")?;
+    shared::enter_ipc(plan)?;
+    if plan.namespaces() & libc::CLONE_NEWIPC != 0 {
+        sysctl::apply_ipc(&plan.host.proc, &plan.sandbox.sysctls).step("set kernel parameters")?;
+    }
+    Ok(())
 }
 
 pub(crate) fn start_error(exit_code: i32, message: impl Into<String>) -> EngineError {
@@ -79,8 +121,10 @@ pub(crate) fn start_error(exit_code: i32, message: impl Into<String>) -> EngineE
 fn find_identity(plan: &Plan<'_>, root: &Root) -> Result<Identity, EngineError> {
     let passwd = root.read("/etc/passwd", FILE_BYTES_MAX);
     let group = root.read("/etc/group", FILE_BYTES_MAX);
-    user::resolve(&plan.spec.process.user, &passwd, &group)
-        .map_err(|error| start_error(EXIT_NOT_EXECUTABLE, error.to_string()))
+    let identity = user::resolve(&plan.spec.process.user, &plan.spec.process.groups, &passwd, &group)
+        .map_err(|error| start_error(EXIT_NOT_EXECUTABLE, error.to_string()))?;
+    plan.credentials.check(&identity)?;
+    Ok(identity)
 }
 
 fn enter_working_dir(plan: &Plan<'_>, root: &Root) -> Result<(), EngineError> {
@@ -105,13 +149,9 @@ fn take_stdio(plan: &Plan<'_>, root: &Root, identity: &Identity) -> Step<()> {
             null.as_fd()
         }
     };
+    let owner = plan.credentials.outside(identity);
     for (from, to) in [(stdin, 0), (plan.stdio.stdout, 1), (plan.stdio.stderr, 2)] {
-        let kind = rustix::fs::fstat(from).step("look at a standard stream")?.st_mode;
-        // So that a program which is not root may open /dev/stdout again.
-        if FileType::from_raw_mode(kind) == FileType::Fifo {
-            let owner = (Some(Uid::from_raw(identity.uid)), Some(Gid::from_raw(identity.gid)));
-            rustix::fs::fchown(from, owner.0, owner.1).step("give a standard stream to the user")?;
-        }
+        give_stream(from, owner)?;
         sys::place_descriptor(from, to).step("place a standard stream")?;
     }
     sys::close_from_at_exec(3).step("mark descriptors to be closed")
@@ -128,9 +168,7 @@ pub(crate) fn environment(env: &[String], hostname: &str, identity: &Identity) -
             None => variables.push(variable.clone()),
         }
     }
-    for (key, value) in
-        [("PATH", DEFAULT_PATH), ("HOSTNAME", hostname), ("HOME", &identity.home)]
-    {
+    for (key, value) in [("PATH", DEFAULT_PATH), ("HOSTNAME", hostname), ("HOME", &identity.home)] {
         if !variables.iter().any(|known| name(known) == key) {
             variables.push(format!("{key}={value}"));
         }
@@ -144,29 +182,6 @@ pub(crate) fn c_strings(texts: &[String]) -> Result<Vec<CString>, EngineError> {
         .map(|text| CString::new(text.as_str()))
         .collect::<Result<_, _>>()
         .map_err(|error| start_error(EXIT_NOT_STARTED, error.to_string()))
-}
-
-/// The order is forced: a filter takes `CAP_SYS_ADMIN` where `no_new_privs` is not set, the bounding
-/// set `CAP_SETPCAP`, and a change of user takes all of them away unless they are kept.
-fn drop_privileges(plan: &Plan<'_>, identity: &Identity) -> Step<()> {
-    if plan.spec.process.no_new_privileges {
-        rustix::thread::set_no_new_privs(true).step("set no_new_privs")?;
-    }
-    sys::bound_capabilities(plan.capabilities).step("bound the capabilities")?;
-    rustix::thread::clear_ambient_capability_set().step("clear the ambient capabilities")?;
-    let groups: Vec<Gid> = identity.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
-    rustix::thread::set_thread_groups(&groups).step("set the groups")?;
-    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    rustix::thread::set_thread_res_gid(gid, gid, gid).step("set the group")?;
-    rustix::thread::set_keep_capabilities(true).step("keep the capabilities")?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).step("set the user")?;
-    rustix::thread::set_keep_capabilities(false).step("keep the capabilities")?;
-    // A change of user empties the effective set: back with what the filter takes.
-    sys::set_capabilities(plan.capabilities.with(Capability::SYS_ADMIN)).step("set the capabilities")?;
-    sys::install_filter(&plan.filter).step("install the system call filter")?;
-    // Not root: nothing is left after execve anyway, and nothing before it.
-    let rest = if identity.uid == 0 { plan.capabilities } else { CapabilitySet::EMPTY };
-    sys::set_capabilities(rest).step("set the capabilities")
 }
 
 /// What to execute, and how to speak of it.

@@ -325,7 +325,9 @@ fn enter(
         rustix::io::write(file, b"0").step("join a control group")?;
     }
     let mut keep = vec![container.as_raw_fd(), report.as_raw_fd()];
-    keep.extend([&streams.stdin, &streams.stdout, &streams.stderr].into_iter().flatten().map(AsRawFd::as_raw_fd));
+    keep.extend(
+        [&streams.stdin, &streams.stdout, &streams.stderr].into_iter().flatten().map(AsRawFd::as_raw_fd),
+    );
     // Closed below, and never dropped: this process leaves by execve or exit_now.
     std::mem::forget(membership);
     sys::close_all_but(&mut keep).step("close what is the host's")?;
@@ -344,7 +346,7 @@ fn enter(
 fn find_identity(plan: &Plan<'_>, root: &Root) -> Result<Identity, EngineError> {
     let passwd = root.read("/etc/passwd", FILE_BYTES_MAX);
     let group = root.read("/etc/group", FILE_BYTES_MAX);
-    user::resolve(&plan.process.user, &passwd, &group)
+    user::resolve(&plan.process.user, &plan.process.groups, &passwd, &group)
         .map_err(|error| start_error(EXIT_NOT_EXECUTABLE, error.to_string()))
 }
 

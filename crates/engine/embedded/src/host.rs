@@ -25,14 +25,16 @@ use std::sync::OnceLock;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
-use wharf_engine::{ContainerId, EngineError, Resources, SandboxId, SandboxSpec, Stats};
+use wharf_engine::{ContainerId, EngineError, Resources, SandboxId, SandboxSpec, Stats, Users};
 
 use crate::capability::{Capability, CapabilitySet};
 use crate::cgroup::{self, CgroupError, CgroupMounts, ContainerLimits, Driver, Freezer, Kind};
 use crate::cleaner::{self, Cleaner};
+use crate::init::InitProgram;
 use crate::rlimit::Raise;
 use crate::seccomp::Filters;
-use crate::{etc, netns, sys, volume};
+use crate::users::{self, UserNamespaces};
+use crate::{etc, netns, plan, sys, sysctl, volume};
 
 /// The oldest kernel that has `mount_setattr`, `openat2`, `close_range` and `clone3` with all flags.
 const KERNEL_MIN: (u32, u32) = (5, 12);
@@ -100,11 +102,13 @@ pub struct Host {
     /// A spawner's, which has no time to remove directories itself.
     pub(crate) cleaner: OnceLock<Cleaner>,
     root: OwnedFd,
-    mount_namespace: OwnedFd,
+    pub(crate) mount_namespace: OwnedFd,
     /// The host's, for what is made after one was made elsewhere.
     pub(crate) pid_namespace: OwnedFd,
     /// The host's `/proc`, which a spawner has no mount of.
     pub(crate) proc: OwnedFd,
+    pub(crate) user_namespaces: UserNamespaces,
+    pub(crate) init: InitProgram,
     /// Holding it keeps cgroup moves fast, see [`favor_moves`].
     _moves: Option<OwnedFd>,
 }
@@ -165,6 +169,8 @@ impl Host {
             mount_namespace: open("/proc/self/ns/mnt", OFlags::RDONLY)?,
             pid_namespace: open("/proc/self/ns/pid", OFlags::RDONLY)?,
             proc: open("/proc", OFlags::PATH | OFlags::DIRECTORY)?,
+            user_namespaces: UserNamespaces::default(),
+            init: InitProgram::default(),
             _moves: moves,
             config,
         })
@@ -224,6 +230,7 @@ impl Host {
     /// Repeatable.
     pub fn create_sandbox(&self, spec: &SandboxSpec) -> Result<(), EngineError> {
         let files = etc::render(spec)?;
+        plan::check_sandbox(spec)?;
         if let Some(path) = &spec.netns {
             netns::check(self, path)?;
         }
@@ -239,11 +246,15 @@ impl Host {
             let file = directory.join(name);
             fs::write(&file, text).and_then(|()| readable_by_all(&file)).map_err(step("write the files"))?;
         }
+        if spec.users == Users::Private {
+            users::assign(&self.config.sandboxes_dir, &directory, &spec.id)?;
+        }
         volume::make_of_sandbox(self, spec).map_err(step("make the volumes"))?;
         if spec.netns.is_none() {
             netns::pin(self.mount_namespace.as_fd(), &directory.join("netns"))
                 .map_err(step("make the network namespace"))?;
         }
+        sysctl::apply_network(self, &netns::path(self, spec), spec, &directory)?;
         self.driver.create_sandbox(&spec.id, &spec.resources).map_err(|error| cgroup_error(&error))
     }
 
@@ -252,13 +263,20 @@ impl Host {
     pub fn remove_sandbox(&self, sandbox: &SandboxId) -> Result<(), EngineError> {
         self.driver.remove_sandbox(sandbox).map_err(|error| cgroup_error(&error))?;
         let directory = self.sandbox_dir(sandbox);
+        sysctl::restore_network(self, &directory);
+        let range = users::of_sandbox(&directory)
+            .map_err(|error| io_error(&format!("read the user ids of sandbox {sandbox}"), &error))?;
         let netns = directory.join("netns");
         if netns.exists() {
             netns::unpin(self.mount_namespace.as_fd(), &netns)
                 .map_err(|error| io_error(&format!("remove the network namespace of {sandbox}"), &error))?;
         }
         self.throw_away(&directory)
-            .map_err(|error| io_error(&format!("remove the directory of sandbox {sandbox}"), &error))
+            .map_err(|error| io_error(&format!("remove the directory of sandbox {sandbox}"), &error))?;
+        self.user_namespaces.forget(sandbox);
+        range
+            .map_or(Ok(()), |range| users::release(&self.config.sandboxes_dir, range))
+            .map_err(|error| io_error(&format!("give back the user ids of sandbox {sandbox}"), &error))
     }
 
     /// Kills what is left in the container's groups, and removes them and its writable layer.
@@ -296,7 +314,9 @@ impl Host {
         found
             .iter()
             .filter(|sandbox| !keep.contains(*sandbox))
-            .try_for_each(|sandbox| self.remove_sandbox(sandbox))
+            .try_for_each(|sandbox| self.remove_sandbox(sandbox))?;
+        users::sweep(&self.config.sandboxes_dir)
+            .map_err(|error| io_error("give back the user ids of removed sandboxes", &error))
     }
 
     /// Removes what [`Host::detect`] made, once every sandbox is gone and the spawners have ended.
@@ -407,6 +427,7 @@ fn make_skeleton(sandboxes_dir: &Path) -> io::Result<()> {
         readable_by_all(&file)?;
     }
     make_private_directory(&sandboxes_dir.join(MASK))?;
+    make_private_directory(&users::taken_dir(sandboxes_dir))?;
     make_private_directory(&cleaner::trash_dir(sandboxes_dir))
 }
 

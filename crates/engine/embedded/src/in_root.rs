@@ -36,6 +36,22 @@ impl Root {
         Err(Errno::AGAIN)
     }
 
+    /// As [`Root::open`], for what must not be reached over a link: `name` right below the root.
+    pub fn open_plain(&self, name: &str, flags: OFlags) -> Result<OwnedFd> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        rustix::fs::openat2(&self.fd, name, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+    }
+
+    /// The directory `name` right below the root, made where missing. A link there is an error.
+    pub fn make_plain_directory(&self, name: &str) -> Result<OwnedFd> {
+        match self.open_plain(name, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => {}
+            other => return other,
+        }
+        rustix::fs::mkdirat(&self.fd, name, Mode::from(0o755))?;
+        self.open_plain(name, OFlags::PATH | OFlags::DIRECTORY)
+    }
+
     /// The directory at `path`, made with its parents where missing (mode 0755, root's).
     pub fn make_directory(&self, path: &str) -> Result<OwnedFd> {
         const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
@@ -132,6 +148,19 @@ mod tests {
         let _ = root.make_file("/relative/made");
         assert!(!outside.path().join("made").exists());
         assert!(!std::path::Path::new("/etc/made").exists());
+    }
+
+    #[test]
+    fn a_plain_directory_is_no_link() {
+        let inside = tempfile::tempdir().unwrap();
+        let root = root(inside.path());
+        std::fs::create_dir(inside.path().join("elsewhere")).unwrap();
+        symlink("elsewhere", inside.path().join("proc")).unwrap();
+        assert_eq!(root.make_plain_directory("proc").unwrap_err(), Errno::LOOP);
+        assert_eq!(root.open_plain("proc", OFlags::PATH).unwrap_err(), Errno::LOOP);
+        root.make_plain_directory("sys").unwrap();
+        root.make_plain_directory("sys").unwrap();
+        assert!(inside.path().join("sys").is_dir());
     }
 
     #[test]

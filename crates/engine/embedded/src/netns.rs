@@ -6,15 +6,15 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use rustix::mount::UnmountFlags;
 use rustix::process::{WaitOptions, waitpid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use wharf_engine::EngineError;
+use wharf_engine::{EngineError, SandboxSpec};
 
 use crate::host::Host;
 use crate::sys;
@@ -36,6 +36,28 @@ pub fn check(host: &Host, path: &Path) -> Result<(), EngineError> {
         Ok(_) => Err(refused("it is a file, not a namespace".into())),
         Err(error) => Err(refused(io::Error::from(error).to_string())),
     }
+}
+
+/// The network namespace of a sandbox: the one that is given, or its own.
+///
+/// # Errors
+/// `NoSandbox` when it is not there.
+pub fn open(host: &Host, sandbox: &SandboxSpec) -> Result<OwnedFd, EngineError> {
+    host.open_on_host(&path(host, sandbox), OFlags::RDONLY).map_err(|error| match error {
+        rustix::io::Errno::NOENT => EngineError::NoSandbox(sandbox.id.clone()),
+        other => EngineError::Internal {
+            message: format!(
+                "cannot open the network namespace of sandbox {}: {}",
+                sandbox.id,
+                io::Error::from(other)
+            ),
+        },
+    })
+}
+
+/// Where the network namespace of a sandbox is bound.
+pub fn path(host: &Host, sandbox: &SandboxSpec) -> PathBuf {
+    sandbox.netns.clone().unwrap_or_else(|| host.sandbox_dir(&sandbox.id).join("netns"))
 }
 
 /// Makes a namespace with `lo` up and binds it to `path` in the mount namespace given. One that is

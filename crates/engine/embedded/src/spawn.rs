@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
-use wharf_engine::{ContainerSpec, EngineError, SandboxSpec};
+use wharf_engine::{ContainerSpec, EngineError, PidMode, SandboxSpec};
 
 use crate::container;
 use crate::host::{Host, cgroup_error, io_error};
 use crate::plan::Plan;
 pub use crate::plan::Stdio;
+use crate::shared;
 pub use crate::sys::Parent;
 use crate::sys::{self, Cloned};
 
@@ -118,12 +119,18 @@ unsafe fn start(host: &Host, plan: &Plan<'_>, parent: Parent) -> Result<Spawned,
         .map_err(|error| cgroup_error(&error))?;
     let (report, report_in) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| internal("make a pipe", error.into()))?;
-    let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     let into = membership.into.as_ref().map(AsFd::as_fd);
 
+    let pids = plan.init.as_ref().filter(|_| plan.sandbox.pid == PidMode::Sandbox);
+    if let Some(init) = pids {
+        shared::enter_pids(init).map_err(|_| EngineError::NoSandbox(plan.sandbox.id.clone()))?;
+    }
     // SAFETY: the caller's promise; the child leaves by execve or exit_now.
-    let cloned = unsafe { sys::clone3(namespaces, into, parent) }
-        .map_err(|error| internal("make a process", error))?;
+    let cloned = unsafe { sys::clone3(plan.namespaces(), into, parent) };
+    if pids.is_some() && !matches!(cloned, Ok(Cloned::Child)) {
+        shared::leave_pids(host);
+    }
+    let cloned = cloned.map_err(|error| internal("make a process", error))?;
     let (pid, pidfd) = match cloned {
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
         Cloned::Child => {

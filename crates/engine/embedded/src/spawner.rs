@@ -23,14 +23,15 @@ use serde::{Deserialize, Serialize};
 use wharf_engine::{ContainerId, ContainerSpec, EngineError, SandboxId, SandboxSpec};
 
 use crate::cleaner::Cleaner;
+use crate::exec::{self, ExecRequest, Launched};
 use crate::host::Host;
 use crate::spawn::{Parent, SpawnFailure, Stdio, spawn};
-use crate::sys;
+use crate::{shared, sys};
 
 /// A request or an answer is no longer than this, serialized.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 const SOCKET_BUFFER_BYTES: usize = 2 * MESSAGE_BYTES_MAX;
-const DESCRIPTORS_MAX: usize = 3;
+const DESCRIPTORS_MAX: usize = 8;
 
 /// What a spawner is asked.
 #[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is sent at once")]
@@ -50,6 +51,8 @@ pub enum Request {
     Sweep {
         keep: Vec<SandboxId>,
     },
+    /// With the pidfd of the container.
+    Exec(ExecRequest),
 }
 
 /// What it answers.
@@ -58,6 +61,11 @@ pub enum Reply {
     Done,
     /// The container's program runs. The pidfd comes with it.
     Started {
+        pid: u32,
+    },
+    /// The process of an [`ExecRequest`] is on its way. Its pidfd, its report and the caller's ends of
+    /// its streams come with it.
+    Launched {
         pid: u32,
     },
     /// `unreaped` is a child of the keeper that has ended, or is about to, and wants to be reaped.
@@ -71,8 +79,10 @@ pub enum Reply {
 #[derive(Debug)]
 pub struct Answer {
     pub reply: Reply,
-    /// With [`Reply::Started`].
+    /// With [`Reply::Started`] and [`Reply::Launched`].
     pub pidfd: Option<OwnedFd>,
+    /// What else comes with [`Reply::Launched`], in order.
+    pub others: Vec<OwnedFd>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -116,13 +126,23 @@ impl Client {
     /// duplicated, so the caller may close its own.
     pub fn send(&self, request: &Request, stdio: Option<&Stdio<'_>>) -> Result<(), ClientError> {
         let bytes = postcard::to_allocvec(request).map_err(|_| ClientError::TooLarge)?;
-        if bytes.len() > MESSAGE_BYTES_MAX {
-            return Err(ClientError::TooLarge);
-        }
         let descriptors: Vec<BorrowedFd<'_>> = stdio.map_or_else(Vec::new, |stdio| {
             [Some(stdio.stdout), Some(stdio.stderr), stdio.stdin].into_iter().flatten().collect()
         });
-        match send(&self.socket, &bytes, &descriptors) {
+        self.send_with(&bytes, &descriptors)
+    }
+
+    /// As [`Client::send`], for a [`Request::Exec`] into the container of this pidfd.
+    pub fn send_exec(&self, request: &Request, container: BorrowedFd<'_>) -> Result<(), ClientError> {
+        let bytes = postcard::to_allocvec(request).map_err(|_| ClientError::TooLarge)?;
+        self.send_with(&bytes, &[container])
+    }
+
+    fn send_with(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), ClientError> {
+        if bytes.len() > MESSAGE_BYTES_MAX {
+            return Err(ClientError::TooLarge);
+        }
+        match send(&self.socket, bytes, descriptors) {
             Err(rustix::io::Errno::MSGSIZE) => Err(ClientError::TooLarge),
             other => Ok(other?),
         }
@@ -136,7 +156,8 @@ impl Client {
             Ok((bytes, _)) if bytes.is_empty() => Err(ClientError::Gone),
             Ok((bytes, descriptors)) => {
                 let reply = postcard::from_bytes(&bytes).map_err(|_| ClientError::Garbled)?;
-                Ok(Some(Answer { reply, pidfd: descriptors.into_iter().next() }))
+                let mut descriptors = descriptors.into_iter();
+                Ok(Some(Answer { reply, pidfd: descriptors.next(), others: descriptors.collect() }))
             }
         }
     }
@@ -226,14 +247,16 @@ pub fn run(host: &Host, socket: &OwnedFd) -> ! {
             Ok((bytes, _)) if bytes.is_empty() => sys::exit_now(0),
             Ok(message) => message,
         };
-        let (reply, pidfd) = match postcard::from_bytes(&bytes) {
+        let (reply, give) = match postcard::from_bytes(&bytes) {
             Ok(request) => serve(host, request, &descriptors),
-            Err(_) => (failed(EngineError::Internal { message: "a request cannot be read".into() }), None),
+            Err(_) => {
+                (failed(EngineError::Internal { message: "a request cannot be read".into() }), Vec::new())
+            }
         };
         drop(descriptors);
         let Ok(bytes) = postcard::to_allocvec(&reply) else { sys::exit_now(1) };
-        let pidfd: Vec<BorrowedFd<'_>> = pidfd.iter().map(AsFd::as_fd).collect();
-        if send(socket, &bytes, &pidfd).is_err() {
+        let give: Vec<BorrowedFd<'_>> = give.iter().map(AsFd::as_fd).collect();
+        if send(socket, &bytes, &give).is_err() {
             sys::exit_now(1);
         }
     }
@@ -252,17 +275,41 @@ fn failed(error: EngineError) -> Reply {
     Reply::Failed { error, unreaped: None }
 }
 
-fn serve(host: &Host, request: Request, descriptors: &[OwnedFd]) -> (Reply, Option<OwnedFd>) {
+fn serve(host: &Host, request: Request, descriptors: &[OwnedFd]) -> (Reply, Vec<OwnedFd>) {
     let done = match request {
+        Request::Exec(request) => return launch(host, &request, descriptors),
         Request::Start { sandbox, container } => return start(host, &sandbox, &container, descriptors),
-        Request::CreateSandbox(spec) => host.create_sandbox(&spec),
+        Request::CreateSandbox(spec) => create_sandbox(host, &spec),
         Request::CleanContainer { sandbox, container } => host.clean_container(&sandbox, &container),
         Request::RemoveSandbox(sandbox) => host.remove_sandbox(&sandbox),
         Request::Sweep { keep } => host.sweep(&keep.into_iter().collect::<BTreeSet<_>>()),
     };
     match done {
-        Ok(()) => (Reply::Done, None),
-        Err(error) => (failed(error), None),
+        Ok(()) => (Reply::Done, Vec::new()),
+        Err(error) => (failed(error), Vec::new()),
+    }
+}
+
+fn create_sandbox(host: &Host, spec: &SandboxSpec) -> Result<(), EngineError> {
+    host.create_sandbox(spec)?;
+    if !shared::is_needed(spec) {
+        return Ok(());
+    }
+    // SAFETY: a spawner has one thread.
+    unsafe { shared::start(host, spec) }
+}
+
+fn launch(host: &Host, request: &ExecRequest, descriptors: &[OwnedFd]) -> (Reply, Vec<OwnedFd>) {
+    let Some(container) = descriptors.first() else {
+        let message = "a program came without its container".to_owned();
+        return (failed(EngineError::Internal { message }), Vec::new());
+    };
+    // SAFETY: a spawner has one thread.
+    match unsafe { exec::launch(host, request, container.as_fd(), Parent::CallersParent) } {
+        Ok(Launched { pid, pidfd, report, ends }) => {
+            (Reply::Launched { pid }, [pidfd, report].into_iter().chain(ends).collect())
+        }
+        Err(error) => (failed(error), Vec::new()),
     }
 }
 
@@ -271,19 +318,19 @@ fn start(
     sandbox: &SandboxSpec,
     container: &ContainerSpec,
     descriptors: &[OwnedFd],
-) -> (Reply, Option<OwnedFd>) {
+) -> (Reply, Vec<OwnedFd>) {
     let [stdout, stderr, stdin @ ..] = descriptors else {
         return (
             failed(EngineError::Internal { message: "a start came without stdout and stderr".into() }),
-            None,
+            Vec::new(),
         );
     };
     let stdio =
         Stdio { stdin: stdin.first().map(AsFd::as_fd), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
     // SAFETY: a spawner has one thread.
     match unsafe { spawn(host, sandbox, container, stdio, Parent::CallersParent) } {
-        Ok(spawned) => (Reply::Started { pid: spawned.pid }, Some(spawned.pidfd)),
-        Err(SpawnFailure { error, unreaped }) => (Reply::Failed { error, unreaped }, None),
+        Ok(spawned) => (Reply::Started { pid: spawned.pid }, vec![spawned.pidfd]),
+        Err(SpawnFailure { error, unreaped }) => (Reply::Failed { error, unreaped }, Vec::new()),
     }
 }
 

@@ -171,6 +171,22 @@ pub fn reset_signals() {
     }
 }
 
+/// Blocks every signal; what comes meanwhile waits.
+pub fn block_signals() {
+    // SAFETY: an all-zero sigset_t is valid memory that sigfillset fills before it is read.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+    }
+}
+
+/// Descriptor 0, which a process that is about to execute a program has put there.
+pub fn stdin() -> BorrowedFd<'static> {
+    // SAFETY: 0 is open from `place_descriptor` on and never closed.
+    unsafe { BorrowedFd::borrow_raw(0) }
+}
+
 pub fn set_limit(limit: Limit) -> io::Result<()> {
     let value = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard };
     // SAFETY: the structure outlives the call, which reads it.
@@ -210,8 +226,21 @@ pub fn close_from(first: u32) -> io::Result<()> {
     check(i32::try_from(result).unwrap_or(-1))
 }
 
-/// Changes the attributes of the mount that `mount` stands for (`mount_setattr`, Linux 5.12).
-pub fn set_mount_attributes(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> {
+/// How a mount is to be changed.
+#[derive(Clone, Copy, Default)]
+pub struct MountChange<'a> {
+    /// Attributes to set, `MOUNT_ATTR_*` of mount_setattr(2).
+    pub set: u64,
+    /// The owners of files become those that this user namespace makes of them. For a mount that was
+    /// never attached alone.
+    pub idmap: Option<BorrowedFd<'a>>,
+    /// The mounts below it too.
+    pub recursive: bool,
+}
+
+/// Changes the mount that `mount` stands for (`mount_setattr`, Linux 5.12).
+pub fn change_mount(mount: BorrowedFd<'_>, change: MountChange<'_>) -> io::Result<()> {
+    const IDMAP: u64 = 0x0010_0000;
     #[repr(C)]
     struct MountAttributes {
         set: u64,
@@ -219,19 +248,91 @@ pub fn set_mount_attributes(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> {
         propagation: u64,
         userns_fd: u64,
     }
-    let attributes = MountAttributes { set, clear: 0, propagation: 0, userns_fd: 0 };
+    let mut attributes = MountAttributes { set: change.set, clear: 0, propagation: 0, userns_fd: 0 };
+    if let Some(users) = change.idmap {
+        attributes.set |= IDMAP;
+        attributes.userns_fd = u64::from(users.as_raw_fd().unsigned_abs());
+    }
+    let flags = libc::AT_EMPTY_PATH | if change.recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the structure has the size that is passed and outlives the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            flags,
             &raw const attributes,
             size_of::<MountAttributes>(),
         )
     };
     check(i32::try_from(result).unwrap_or(-1))
+}
+
+/// Sets attributes of one mount.
+pub fn set_mount_attributes(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> {
+    change_mount(mount, MountChange { set, ..MountChange::default() })
+}
+
+/// From now on files are made as this user of the host. Takes file capabilities out of the effective
+/// set (capabilities(7)): [`set_capabilities`] brings them back.
+pub fn set_file_owner(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: plain integers. Both return what was before; -1 is no id and only asks.
+    let (uid_now, gid_now) = unsafe {
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+        (libc::setfsuid(u32::MAX), libc::setfsgid(u32::MAX))
+    };
+    if (uid_now.cast_unsigned(), gid_now.cast_unsigned()) == (uid, gid) {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+}
+
+/// A process that waits for ever in a user namespace of its own, whose ids are not mapped yet. It
+/// shares our memory and uses nothing of it but a stack. To be killed and reaped.
+pub struct Waiter {
+    pub pid: Pid,
+    _stack: Box<[u8]>,
+}
+
+pub fn wait_in_new_user_namespace() -> io::Result<Waiter> {
+    const STACK_BYTES: usize = 16 << 10;
+    extern "C" fn wait(_: *mut libc::c_void) -> libc::c_int {
+        loop {
+            // SAFETY: no preconditions.
+            unsafe { libc::pause() };
+        }
+    }
+    let mut stack = vec![0u8; STACK_BYTES].into_boxed_slice();
+    let flags = libc::CLONE_VM | libc::CLONE_NEWUSER | libc::SIGCHLD;
+    // SAFETY: the top of the stack is aligned to 16 bytes below; the stack lives in the returned value
+    // and the function touches no other memory.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr_range().end;
+        let top = top.sub(top as usize % 16);
+        libc::clone(wait, top.cast(), flags, std::ptr::null_mut())
+    };
+    check(pid.min(0))?;
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Waiter { pid, _stack: stack })
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process(self.pid, rustix::process::Signal::KILL);
+        // Its stack is freed after that: it must be gone.
+        while let Err(rustix::io::Errno::INTR) =
+            rustix::process::waitpid(Some(self.pid), rustix::process::WaitOptions::empty())
+        {}
+    }
+}
+
+/// Hides our memory, descriptors and root from other processes that share the pid namespace, until
+/// the next `execve`; children inherit it.
+pub fn hide_from_others() -> io::Result<()> {
+    // SAFETY: plain integers.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) })
 }
 
 /// `execve`; returns only its error.
@@ -242,6 +343,31 @@ pub fn execute(program: &CString, arguments: &[CString], environment: &[CString]
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     // SAFETY: both arrays end with a null pointer and point to strings that outlive the call.
     unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// `execveat` of a file by descriptor, which must not be closed at exec if it is a script; returns only
+/// its error.
+pub fn execute_descriptor(
+    program: BorrowedFd<'_>,
+    arguments: &[CString],
+    environment: &[CString],
+) -> io::Error {
+    let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+        texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: both arrays end with a null pointer and point to strings that outlive the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
     io::Error::last_os_error()
 }
 
@@ -285,6 +411,25 @@ pub unsafe fn fork() -> io::Result<Option<Pid>> {
         0 => Ok(None),
         pid => Ok(Pid::from_raw(pid)),
     }
+}
+
+/// Closes every descriptor above 2 but those in `keep`.
+///
+/// For a forked child alone that returns to nobody: values that own another descriptor must not be
+/// used or dropped any more.
+pub fn close_all_but(keep: &mut [i32]) -> io::Result<()> {
+    keep.sort_unstable();
+    let mut first: u32 = 3;
+    for &kept in keep.iter() {
+        let Ok(kept) = u32::try_from(kept) else { continue };
+        if kept > first {
+            // SAFETY: the caller's promise.
+            let result = unsafe { libc::syscall(libc::SYS_close_range, first, kept - 1, 0) };
+            check(i32::try_from(result).unwrap_or(-1))?;
+        }
+        first = first.max(kept + 1);
+    }
+    close_from(first)
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -62,9 +62,8 @@ impl Terminal {
     /// session.
     pub fn take(self) -> Step<()> {
         rustix::process::ioctl_tiocsctty(&self.slave).step("take the terminal")?;
-        (0..=2).try_for_each(|to| {
-            sys::place_descriptor(self.slave.as_fd(), to).step("place a standard stream")
-        })
+        (0..=2)
+            .try_for_each(|to| sys::place_descriptor(self.slave.as_fd(), to).step("place a standard stream"))
     }
 }
 

@@ -47,8 +47,8 @@ struct GroupEntry<'a> {
 
 /// `user`, `uid`, `user:group`, `uid:gid` in any mix; empty is root. A number needs no entry; a
 /// name does. Supplementary groups are those that list the user's name, and only where no group
-/// was named.
-pub fn resolve(spec: &str, passwd: &[u8], group: &[u8]) -> Result<Identity, UserError> {
+/// was named; `more` come beside them in any case.
+pub fn resolve(spec: &str, more: &[String], passwd: &[u8], group: &[u8]) -> Result<Identity, UserError> {
     let (user, wanted_group) = match spec.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
         None => (spec, None),
@@ -71,11 +71,7 @@ pub fn resolve(spec: &str, passwd: &[u8], group: &[u8]) -> Result<Identity, User
 
     match wanted_group {
         Some(wanted) => {
-            let number = parse_id(wanted)?;
-            let found = group_entries(group)
-                .find(|entry| entry.name == wanted || (number.is_some() && Some(entry.gid) == number));
-            identity.gid =
-                found.map(|entry| entry.gid).or(number).ok_or_else(|| UserError::NoGroup(wanted.into()))?;
+            identity.gid = find_group(wanted, group)?;
         }
         None => {
             if let Some(entry) = entry {
@@ -87,7 +83,21 @@ pub fn resolve(spec: &str, passwd: &[u8], group: &[u8]) -> Result<Identity, User
             }
         }
     }
+    for wanted in more.iter().take(SUPPLEMENTARY_GROUPS_MAX) {
+        let gid = find_group(wanted, group)?;
+        if !identity.groups.contains(&gid) {
+            identity.groups.push(gid);
+        }
+    }
     Ok(identity)
+}
+
+/// A number needs no entry; a name does.
+fn find_group(wanted: &str, group: &[u8]) -> Result<u32, UserError> {
+    let number = parse_id(wanted)?;
+    let found = group_entries(group)
+        .find(|entry| entry.name == wanted || (number.is_some() && Some(entry.gid) == number));
+    found.map(|entry| entry.gid).or(number).ok_or_else(|| UserError::NoGroup(wanted.into()))
 }
 
 /// `None`: a name. A number that is no id is an error, not a name.
@@ -146,7 +156,7 @@ mod tests {
     const GROUP: &[u8] = b"root:x:0:\nwheel:x:10:root,app\nvideo:x:44:app\nstaff:x:50:someone\n";
 
     fn resolved(spec: &str) -> Result<Identity, UserError> {
-        resolve(spec, PASSWD, GROUP)
+        resolve(spec, &[], PASSWD, GROUP)
     }
 
     #[test]
@@ -171,6 +181,15 @@ mod tests {
     }
 
     #[test]
+    fn more_groups_come_beside_the_users_own() {
+        let more = ["staff", "44", "777"].map(str::to_owned);
+        assert_eq!(resolve("app", &more, PASSWD, GROUP).unwrap().groups, [10, 44, 50, 777]);
+        assert_eq!(resolve("app:staff", &more[..2], PASSWD, GROUP).unwrap().groups, [50, 44]);
+        let ghost = ["ghosts".to_owned()];
+        assert_eq!(resolve("app", &ghost, PASSWD, GROUP), Err(UserError::NoGroup("ghosts".into())));
+    }
+
+    #[test]
     fn what_is_not_there_is_an_error() {
         assert_eq!(resolved("ghost"), Err(UserError::NoUser("ghost".into())));
         assert_eq!(resolved("app:ghosts"), Err(UserError::NoGroup("ghosts".into())));
@@ -184,14 +203,14 @@ mod tests {
     proptest! {
         #[test]
         fn no_file_makes_it_panic(spec in ".{0,40}", passwd in any::<Vec<u8>>(), group in any::<Vec<u8>>()) {
-            let _ = resolve(&spec, &passwd, &group);
+            let _ = resolve(&spec, &[spec.clone()], &passwd, &group);
         }
 
         #[test]
         fn a_lookup_never_yields_the_id_that_means_unchanged(
             line in "[a-z]{1,3}:x:[0-9]{1,12}:[0-9]{1,12}:g:/h:/s", spec in "[a-z]{1,3}|[0-9]{1,12}",
         ) {
-            if let Ok(identity) = resolve(&spec, line.as_bytes(), b"") {
+            if let Ok(identity) = resolve(&spec, &[], line.as_bytes(), b"") {
                 assert!(identity.uid <= ID_MAX && identity.gid <= ID_MAX);
             }
         }

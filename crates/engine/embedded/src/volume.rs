@@ -272,7 +272,8 @@ mod tests {
             let mut left = vec![self.path(name)];
             while let Some(path) = left.pop() {
                 let stat = std::fs::symlink_metadata(&path).unwrap();
-                let content = if stat.is_file() { std::fs::read_to_string(&path).unwrap() } else { String::new() };
+                let content =
+                    if stat.is_file() { std::fs::read_to_string(&path).unwrap() } else { String::new() };
                 let link = std::fs::read_link(&path).unwrap_or_default();
                 let mtime = if stat.is_symlink() { 0 } else { stat.mtime_nsec() };
                 found.push(format!(

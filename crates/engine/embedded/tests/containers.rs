@@ -243,10 +243,8 @@ fn a_volume_is_mounted_where_it_says() {
     let volume = engine.layer("volume");
     fs::write(volume.join("in"), "hello\n").unwrap();
     let mut spec = engine.shell("cat /data/in; echo w > /data/out; echo w > /fixed/out");
-    spec.mounts = vec![
-        Mount { source: volume.clone(), target: "/data".into(), readonly: false },
-        Mount { source: volume.clone(), target: "/fixed".into(), readonly: true },
-    ];
+    spec.mounts =
+        vec![Mount::host(volume.clone(), "/data"), Mount::host(volume.clone(), "/fixed").read_only()];
     let ended = engine.run(&spec).unwrap();
     assert_eq!(ended.stdout, "hello\n");
     assert!(ended.stderr.contains("Read-only"), "{ended:?}");

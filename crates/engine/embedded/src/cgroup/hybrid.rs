@@ -55,7 +55,11 @@ impl Driver for Hybrid {
         Ok(membership)
     }
 
-    fn enter_container(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Membership, CgroupError> {
+    fn enter_container(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+    ) -> Result<Membership, CgroupError> {
         let into = Some(self.unified.entry(sandbox, container)?);
         Ok(Membership { join: self.v1.join_container(sandbox, container)?, into })
     }
@@ -70,7 +74,12 @@ impl Driver for Hybrid {
         Ok(Membership { join: self.v1.join_container(sandbox, container)?, into })
     }
 
-    fn remove_exec(&self, sandbox: &SandboxId, container: &ContainerId, name: &str) -> Result<(), CgroupError> {
+    fn remove_exec(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+        name: &str,
+    ) -> Result<(), CgroupError> {
         self.unified.remove_exec(sandbox, container, name)
     }
 

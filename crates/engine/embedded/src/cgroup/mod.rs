@@ -127,7 +127,11 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
     ) -> Result<Membership, CgroupError>;
 
     /// How one more program of a running container gets into its groups.
-    fn enter_container(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Membership, CgroupError>;
+    fn enter_container(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+    ) -> Result<Membership, CgroupError>;
 
     /// Makes a group for one more program of a running container (`name` is unique among them, and
     /// an id): it has the container's limits, and can be killed with all that it started.
@@ -140,7 +144,12 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
 
     /// Kills whatever is in such a group, waits for its end and removes the group; what is gone is
     /// fine.
-    fn remove_exec(&self, sandbox: &SandboxId, container: &ContainerId, name: &str) -> Result<(), CgroupError>;
+    fn remove_exec(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+        name: &str,
+    ) -> Result<(), CgroupError>;
 
     /// The processes of a container, those of its execs included, in order.
     fn processes(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Vec<u32>, CgroupError>;

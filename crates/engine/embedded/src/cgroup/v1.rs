@@ -123,7 +123,12 @@ impl V1 {
         memory.write_if_there(&with_swap_file, &with_swap)
     }
 
-    fn set_cpu(&self, sandbox: &SandboxId, path: &str, limits: &ContainerLimits<'_>) -> Result<(), CgroupError> {
+    fn set_cpu(
+        &self,
+        sandbox: &SandboxId,
+        path: &str,
+        limits: &ContainerLimits<'_>,
+    ) -> Result<(), CgroupError> {
         let cpu = self.hierarchy("cpu")?;
         if let Some(shares) = limits.resources.cpu_shares {
             cpu.write(&format!("{path}/cpu.shares"), &shares.max(2).to_string())?;
@@ -378,7 +383,11 @@ impl Driver for V1 {
         Ok(Membership { join: self.join_container(sandbox, container)?, into: None })
     }
 
-    fn enter_container(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Membership, CgroupError> {
+    fn enter_container(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+    ) -> Result<Membership, CgroupError> {
         Ok(Membership { join: self.join_container(sandbox, container)?, into: None })
     }
 
@@ -392,13 +401,17 @@ impl Driver for V1 {
         let (path, pids) = (format!("{sandbox}/{container}"), self.hierarchy("pids")?);
         pids.make(&format!("{path}/{name}"))?;
         let has_pids = |hierarchy: &Hierarchy| hierarchy.controllers.iter().any(|name| name == "pids");
-        let join = self.join(|hierarchy| {
-            if has_pids(hierarchy) { format!("{path}/{name}") } else { path.clone() }
-        })?;
+        let join =
+            self.join(|hierarchy| if has_pids(hierarchy) { format!("{path}/{name}") } else { path.clone() })?;
         Ok(Membership { join, into: None })
     }
 
-    fn remove_exec(&self, sandbox: &SandboxId, container: &ContainerId, name: &str) -> Result<(), CgroupError> {
+    fn remove_exec(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+        name: &str,
+    ) -> Result<(), CgroupError> {
         let path = format!("{sandbox}/{container}/{name}");
         self.kill_all(&path)?;
         self.hierarchy("pids")?.remove_all(&path)

@@ -86,7 +86,10 @@ fn use_is_read_from_its_files() {
         ("memory.usage_in_bytes", "4096\n"),
         ("memory.max_usage_in_bytes", "8192\n"),
         ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
-        ("memory.stat", "cache 1\nhierarchical_memory_limit 9223372036854771712\ntotal_cache 100\ntotal_rss 200\ntotal_swap 5\ntotal_pgmajfault 6\ntotal_inactive_file 50\n"),
+        (
+            "memory.stat",
+            "cache 1\nhierarchical_memory_limit 9223372036854771712\ntotal_cache 100\ntotal_rss 200\ntotal_swap 5\ntotal_pgmajfault 6\ntotal_inactive_file 50\n",
+        ),
         ("pids.current", "3\n"),
         ("pids.max", "max\n"),
         ("blkio.throttle.io_service_bytes_recursive", "8:0 Read 10\n8:0 Write 20\n8:16 Read 1\nTotal 31\n"),

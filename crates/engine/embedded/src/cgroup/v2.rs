@@ -197,7 +197,11 @@ impl V2 {
             Err(CgroupError::File { source: Errno::NOENT, .. }) => return Ok(()),
             other => other?,
         }
-        if self.wait_for_event(group, "populated", 0)? { Ok(()) } else { Err(CgroupError::Busy(group.to_owned())) }
+        if self.wait_for_event(group, "populated", 0)? {
+            Ok(())
+        } else {
+            Err(CgroupError::Busy(group.to_owned()))
+        }
     }
 
     pub(super) fn remove_groups(&self, sandbox: &SandboxId) -> Result<(), CgroupError> {
@@ -270,7 +274,11 @@ impl Driver for V2 {
         Ok(Membership { join: Vec::new(), into: Some(self.entry(sandbox, container)?) })
     }
 
-    fn enter_container(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Membership, CgroupError> {
+    fn enter_container(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+    ) -> Result<Membership, CgroupError> {
         Ok(Membership { join: Vec::new(), into: Some(self.entry(sandbox, container)?) })
     }
 
@@ -287,7 +295,12 @@ impl Driver for V2 {
         Ok(Membership { join: Vec::new(), into: Some(into) })
     }
 
-    fn remove_exec(&self, sandbox: &SandboxId, container: &ContainerId, name: &str) -> Result<(), CgroupError> {
+    fn remove_exec(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+        name: &str,
+    ) -> Result<(), CgroupError> {
         let path = format!("{sandbox}/{container}/{name}");
         self.kill_all(&path)?;
         self.parent.remove_all(&path)

@@ -112,7 +112,7 @@ impl Engine {
         match self.client.call(request, None).unwrap().reply {
             Reply::Done => Ok(()),
             Reply::Failed { error, .. } => Err(error),
-            Reply::Started { .. } => panic!("nothing was to be started"),
+            Reply::Started { .. } | Reply::Launched { .. } => panic!("nothing was to be started"),
         }
     }
 
@@ -138,7 +138,7 @@ impl Engine {
                 }
                 Err(error)
             }
-            Reply::Done => panic!("a container was to be started"),
+            Reply::Done | Reply::Launched { .. } => panic!("a container was to be started"),
         }
     }
 
@@ -230,6 +230,21 @@ pub fn read_all(fd: &OwnedFd) -> String {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+/// What is said up to and with `end`.
+pub fn read_until(fd: &OwnedFd, end: &str) -> String {
+    let mut said = String::new();
+    let mut buffer = [0; 256];
+    while !said.ends_with(end) {
+        match rustix::io::read(fd, &mut buffer) {
+            Ok(0) => panic!("it ended with {said:?}"),
+            Ok(length) => said.push_str(std::str::from_utf8(&buffer[..length]).unwrap()),
+            Err(Errno::INTR) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    said
 }
 
 /// The exit code, as a shell would say it.
