@@ -156,6 +156,21 @@ pub fn decide(question: &Question<'_>, set: &PolicySet<'_>, matched: Option<&mut
     }
 }
 
+impl Verdict {
+    /// Of a caller that nothing is known of (any more).
+    pub fn nobody() -> Self {
+        Self {
+            decision: Decision::ImplicitDeny,
+            layer: Layer::Identity,
+            identity: Decision::ImplicitDeny,
+            boundary: None,
+            session: None,
+            service_control: None,
+            resource: None,
+        }
+    }
+}
+
 fn resource_layer(policy: &Policy) -> Layer {
     if policy.kind() == crate::Kind::Trust { Layer::Trust } else { Layer::Resource }
 }
