@@ -17,6 +17,7 @@ pub mod cidr;
 #[cfg(target_os = "linux")]
 pub mod linux;
 mod plane;
+pub mod policy;
 pub mod sim;
 
 pub use cidr::Ipv4Cidr;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::cidr::Ipv4Cidr;
+use crate::policy::Policy;
 
 /// The link-local address of the container agent's endpoints, in every VPC.
 pub const TASK_ENDPOINT: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
@@ -73,6 +74,8 @@ pub struct EniSpec {
     pub address: Ipv4Addr,
     pub mac: MacAddress,
     pub egress: Egress,
+    /// The ids of its security groups, `sg-…`.
+    pub groups: Vec<String>,
 }
 
 /// An interface that exists: address, routes and loopback are up in its namespace.
@@ -138,6 +141,13 @@ pub trait DataPlane: Send + Sync {
 
     /// Makes the VPC and namespaces ahead, so that the first [`DataPlane::attach`] is fast.
     async fn warm(&self, vpc: VpcSpec) -> Result<(), NetworkError>;
+
+    /// Makes a policy hold in a VPC, in place of the one before; without one, everything is let
+    /// through. Connections that were let through go on, as on AWS, unless an ACL stops them.
+    async fn set_policy(&self, vpc: VpcSpec, policy: Policy) -> Result<(), NetworkError>;
+
+    /// Puts an interface into other security groups; one that is not attached is no error.
+    async fn set_groups(&self, eni_id: &str, groups: Vec<String>) -> Result<(), NetworkError>;
 
     /// Makes the interface, its VPC and its subnet's bridge, as far as they are missing.
     ///

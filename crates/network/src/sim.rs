@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::plane::{
     Attached, DataPlane, EniSpec, NetworkError, PlaneStatus, Recovery, VpcSpec, check_eni, check_id,
 };
+use crate::policy::Policy;
 
 /// Holds what is attached, and refuses what it is told to refuse.
 #[derive(Debug, Default)]
@@ -19,6 +20,7 @@ pub struct SimPlane(Mutex<State>);
 struct State {
     attached: BTreeMap<String, EniSpec>,
     vpcs: BTreeSet<String>,
+    policies: BTreeMap<String, Policy>,
     foreign: BTreeSet<Ipv4Addr>,
     failure: Option<NetworkError>,
 }
@@ -31,6 +33,11 @@ impl SimPlane {
     /// The interfaces that exist, by id.
     pub fn attached(&self) -> Vec<EniSpec> {
         self.0.lock().attached.values().cloned().collect()
+    }
+
+    /// The policy that holds in a VPC.
+    pub fn policy(&self, vpc_id: &str) -> Option<Policy> {
+        self.0.lock().policies.get(vpc_id).cloned()
     }
 
     /// Someone else on the machine uses this address.
@@ -85,6 +92,19 @@ impl DataPlane for SimPlane {
         Ok(Attached { netns })
     }
 
+    async fn set_policy(&self, vpc: VpcSpec, policy: Policy) -> Result<(), NetworkError> {
+        check_id(&vpc.id, "vpc")?;
+        self.0.lock().policies.insert(vpc.id, policy);
+        Ok(())
+    }
+
+    async fn set_groups(&self, eni_id: &str, groups: Vec<String>) -> Result<(), NetworkError> {
+        if let Some(eni) = self.0.lock().attached.get_mut(eni_id) {
+            eni.groups = groups;
+        }
+        Ok(())
+    }
+
     async fn detach(&self, eni_id: &str) -> Result<(), NetworkError> {
         self.0.lock().attached.remove(eni_id);
         Ok(())
@@ -96,6 +116,7 @@ impl DataPlane for SimPlane {
             return Err(NetworkError::VpcInUse { vpc: vpc_id.to_owned() });
         }
         state.vpcs.remove(vpc_id);
+        state.policies.remove(vpc_id);
         Ok(())
     }
 

@@ -254,6 +254,7 @@ fn spec(record: &NetworkInterface, placement: &Placement) -> EniSpec {
             Egress::Internet => wharf_network::Egress::Internet,
             Egress::VpcOnly => wharf_network::Egress::VpcOnly,
         },
+        groups: record.security_group_ids.clone(),
     }
 }
 

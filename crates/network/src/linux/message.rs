@@ -23,11 +23,13 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// What each request is for, for the error message.
     purposes: Vec<&'static str>,
+    /// Where the last request begins.
+    last: usize,
 }
 
 impl Batch {
     pub fn new() -> Self {
-        Self { bytes: Vec::with_capacity(1024), purposes: Vec::with_capacity(8) }
+        Self { bytes: Vec::with_capacity(1024), purposes: Vec::with_capacity(8), last: 0 }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -58,8 +60,17 @@ impl Batch {
         self.push(purpose, kind, flags | NLM_F_REQUEST, fixed)
     }
 
+    /// Has the last request acknowledged, and says its sequence number: `None` without a request.
+    pub fn acknowledge_last(&mut self) -> Option<u32> {
+        let flags = self.bytes.get_mut(self.last + 6..self.last + 8)?;
+        let with_ack = u16::from_ne_bytes([flags[0], flags[1]]) | NLM_F_ACK;
+        flags.copy_from_slice(&with_ack.to_ne_bytes());
+        Some(self.purposes.len() as u32 - 1)
+    }
+
     fn push(&mut self, purpose: &'static str, kind: u16, flags: u16, fixed: &[u8]) -> Message<'_> {
         let start = self.bytes.len();
+        self.last = start;
         // The sequence number is the request's place in the batch.
         let sequence = self.purposes.len() as u32;
         self.purposes.push(purpose);

@@ -8,6 +8,7 @@
 //! disk. After a crash between any two, [`DataPlane::recover`] finds what is there and removes what
 //! nobody asked for.
 
+mod firewall;
 mod message;
 mod names;
 mod netns;
@@ -31,10 +32,11 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 use wharf_core::Rng;
 
+use self::firewall::Guarded;
 use self::message::Batch;
 pub use self::names::InstanceId;
 use self::names::Names;
-use self::nftables::{Chain, Expression, Family, Hook, Table};
+use self::nftables::{Chain, Expression, Family, Hook, Table, Verdict};
 pub use self::pool::PoolSize;
 use self::pool::{Maker, Slot};
 use self::route::{Existing, LOOPBACK_INDEX, PrefixRoute, Route};
@@ -44,6 +46,7 @@ use crate::cidr::Ipv4Cidr;
 use crate::plane::{
     Attached, DataPlane, Egress, EniSpec, NetworkError, PlaneStatus, Recovery, VpcSpec, check_eni, check_id,
 };
+use crate::policy::Policy;
 
 /// How a data plane is opened.
 pub struct PlaneConfig {
@@ -224,7 +227,9 @@ impl Inner {
         let cell = Arc::clone(self.interfaces.lock().entry(spec.id.clone()).or_default());
         let mut cell = cell.lock();
         match &*cell {
-            Some(eni) if eni.spec == *spec => return Ok(attached),
+            Some(eni) if eni.spec == (EniSpec { groups: eni.spec.groups.clone(), ..spec.clone() }) => {
+                return Ok(attached);
+            }
             Some(_) => {
                 return Err(NetworkError::Kernel {
                     operation: format!("attach {}", spec.id),
@@ -272,10 +277,13 @@ impl Inner {
                 return Err(Failure::Io(error).of(format!("make a network namespace for {}", spec.id)));
             }
         };
-        let connected = connect(spec, &vpc, bridge, &slot).map_err(failure).and_then(|()| {
-            link_to_namespace(&self.directory, &spec.id, &slot.name)
-                .map_err(|error| Failure::Io(error).of(format!("attach {}", spec.id)))
-        });
+        // Under the rules first: what is connected may speak.
+        let guarded = vpc.firewall.add(guarded(spec, &slot)).map_err(failure);
+        let connected =
+            guarded.and_then(|()| connect(spec, &vpc, bridge, &slot).map_err(failure)).and_then(|()| {
+                link_to_namespace(&self.directory, &spec.id, &slot.name)
+                    .map_err(|error| Failure::Io(error).of(format!("attach {}", spec.id)))
+            });
         match connected {
             Ok(()) => Ok(Eni {
                 spec: spec.clone(),
@@ -283,11 +291,29 @@ impl Inner {
                 vpc: Arc::clone(&vpc),
             }),
             Err(error) => {
+                // The first error is the one to tell.
+                let _ = vpc.firewall.remove(spec.address);
                 give_back_address();
                 pool::discard(&self.directory, slot);
                 Err(error)
             }
         }
+    }
+
+    fn set_policy(&self, spec: &VpcSpec, policy: Policy) -> Result<(), NetworkError> {
+        let failure = |refusal| Failure::Netlink(refusal).of(format!("set the policy of {}", spec.id));
+        self.vpc(spec)?.firewall.set_policy(policy).map_err(failure)
+    }
+
+    fn set_groups(&self, id: &str, groups: Vec<String>) -> Result<(), NetworkError> {
+        check_id(id, "eni")?;
+        let Some(cell) = self.interfaces.lock().get(id).cloned() else { return Ok(()) };
+        let mut cell = cell.lock();
+        let Some(eni) = &mut *cell else { return Ok(()) };
+        let failure = |refusal| Failure::Netlink(refusal).of(format!("change the groups of {id}"));
+        eni.vpc.firewall.set_groups(eni.spec.address, &groups).map_err(failure)?;
+        eni.spec.groups = groups;
+        Ok(())
     }
 
     fn take_slot(&self, vpc: &Arc<Vpc>, bridge: u32) -> io::Result<Slot> {
@@ -311,7 +337,7 @@ impl Inner {
         // From here on a new life sees a namespace that belongs to nobody.
         remove_file(&self.directory.join(id))
             .map_err(|error| Failure::Io(error).of(format!("detach {id}")))?;
-        let clean = disconnect(&spec, &vpc, &slot);
+        let clean = disconnect(&spec, &vpc, &slot).and(vpc.firewall.remove(spec.address));
         let mut batch = Batch::new();
         route::delete_route(&mut batch, vpc.host_route(spec.address));
         let unrouted = self.machine.lock().execute(&batch);
@@ -374,6 +400,7 @@ fn connect(spec: &EniSpec, vpc: &Vpc, bridge: u32, slot: &Slot) -> Result<(), Re
     let mut batch = Batch::new();
     if slot.bridge != Some(bridge) {
         route::set_master(&mut batch, slot.port, bridge);
+        route::isolate(&mut batch, slot.port);
         // A bridge has a carrier from its first port on.
         route::settle(&mut batch, bridge);
     }
@@ -394,6 +421,10 @@ fn connect(spec: &EniSpec, vpc: &Vpc, bridge: u32, slot: &Slot) -> Result<(), Re
         route::add_route(&mut batch, via, Existing::Replace);
     }
     slot.socket.execute(&batch)
+}
+
+fn guarded(spec: &EniSpec, slot: &Slot) -> Guarded {
+    Guarded { address: spec.address, mac: spec.mac, port: slot.name.clone(), groups: spec.groups.clone() }
 }
 
 /// Takes a slot's identity away; its routes go with its address.
@@ -417,19 +448,20 @@ fn machine_rules(names: &Names) -> Table {
     Table {
         family: Family::Inet,
         name: names.table(),
+        sets: Vec::new(),
         chains: vec![
             Chain {
-                name: "forward",
-                hook: Hook::Forward,
+                name: "forward".to_owned(),
+                hook: Some(Hook::Forward(0)),
                 rules: vec![vec![
                     Expression::OutputPrefix(prefix.clone()),
                     Expression::NewConnection,
-                    Expression::Drop,
+                    Expression::Verdict(Verdict::Drop),
                 ]],
             },
             Chain {
-                name: "postrouting",
-                hook: Hook::SourceNat,
+                name: "postrouting".to_owned(),
+                hook: Some(Hook::SourceNat),
                 rules: vec![vec![Expression::InputPrefix(prefix), Expression::Masquerade]],
             },
         ],
@@ -477,6 +509,15 @@ impl DataPlane for NetlinkPlane {
     async fn detach(&self, eni_id: &str) -> Result<(), NetworkError> {
         let id = eni_id.to_owned();
         self.blocking(move |inner| inner.detach(&id)).await
+    }
+
+    async fn set_policy(&self, vpc: VpcSpec, policy: Policy) -> Result<(), NetworkError> {
+        self.blocking(move |inner| inner.set_policy(&vpc, policy)).await
+    }
+
+    async fn set_groups(&self, eni_id: &str, groups: Vec<String>) -> Result<(), NetworkError> {
+        let id = eni_id.to_owned();
+        self.blocking(move |inner| inner.set_groups(&id, groups)).await
     }
 
     async fn remove_vpc(&self, vpc_id: &str) -> Result<(), NetworkError> {

@@ -14,7 +14,7 @@ use super::message::Batch;
 use super::nftables::Family;
 use super::route::Existing;
 use super::socket::Refusal;
-use super::{Eni, Failure, Inner, netns, nftables, pool, remove_file, route};
+use super::{Eni, Failure, Inner, guarded, netns, nftables, pool, remove_file, route};
 use crate::plane::{EniSpec, NetworkError, Recovery, VpcSpec, check_eni};
 
 impl Inner {
@@ -46,6 +46,7 @@ impl Inner {
                 }
             }
         }
+        self.restore_firewalls()?;
         found.retain(|name| !kept.contains(name));
         // Links of interfaces first: a namespace with a link to it is never without its keeper.
         found.sort_by_key(|name| !name.starts_with("eni-"));
@@ -77,9 +78,34 @@ impl Inner {
             Ok(()) | Err(Refusal { errno: Errno::EXIST, .. }) => {}
             Err(refusal) => return Err(refusal.to_string()),
         }
+        if slot.bridge.is_some() {
+            let mut batch = Batch::new();
+            route::isolate(&mut batch, slot.port);
+            vpc.socket.lock().execute(&batch).map_err(|refusal| refusal.to_string())?;
+        }
         let eni = Eni { spec: spec.clone(), vpc, slot };
         self.interfaces.lock().insert(spec.id.clone(), Arc::new(Mutex::new(Some(eni))));
         Ok(name.to_owned())
+    }
+
+    /// Has every VPC's firewall know the interfaces that were adopted into it.
+    fn restore_firewalls(&self) -> Result<(), NetworkError> {
+        let vpcs: Vec<_> = self.vpcs.lock().values().filter_map(|cell| cell.lock().clone()).collect();
+        let interfaces: Vec<_> = self.interfaces.lock().values().cloned().collect();
+        for vpc in vpcs {
+            let members = interfaces.iter().filter_map(|cell| {
+                let cell = cell.lock();
+                let eni = cell.as_ref().filter(|eni| Arc::ptr_eq(&eni.vpc, &vpc))?;
+                Some((eni.spec.subnet.clone(), guarded(&eni.spec, &eni.slot)))
+            });
+            let (subnets, members): (Vec<_>, Vec<_>) = members.unzip();
+            let failure = |refusal| Failure::Netlink(refusal).of(format!("guard {}", vpc.spec.id));
+            vpc.firewall.restore(members).map_err(failure)?;
+            for subnet in subnets {
+                vpc.bridge(&subnet)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the machine's routes to addresses that no adopted interface has, and links to VPCs

@@ -31,6 +31,7 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
+const IFLA_PROTINFO: u16 = 12;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_NET_NS_FD: u16 = 28;
@@ -42,6 +43,10 @@ const VETH_INFO_PEER: u16 = 1;
 const IFLA_BR_FORWARD_DELAY: u16 = 1;
 const IFLA_BR_STP_STATE: u16 = 5;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
+
+const IFLA_BRPORT_LEARNING: u16 = 8;
+const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -137,6 +142,16 @@ pub fn set_alias(batch: &mut Batch, index: u32, alias: &str) {
 
 pub fn set_master(batch: &mut Batch, index: u32, bridge: u32) {
     batch.request("put a link on its bridge", RTM_SETLINK, 0, &ifinfo(index, 0, 0)).u32(IFLA_MASTER, bridge);
+}
+
+/// Keeps a port from speaking to other ports: what it says goes to the router and nowhere else. The
+/// bridge learns nothing from it and sends it only what is meant for it.
+pub fn isolate(batch: &mut Batch, port: u32) {
+    let mut fixed = ifinfo(port, 0, 0);
+    fixed[0] = AF_BRIDGE;
+    batch.request("isolate a port", RTM_SETLINK, 0, &fixed).nest(IFLA_PROTINFO, &[], |info| {
+        info.u8(IFLA_BRPORT_LEARNING, 0).u8(IFLA_BRPORT_UNICAST_FLOOD, 0).u8(IFLA_BRPORT_ISOLATED, 1);
+    });
 }
 
 pub fn delete_link(batch: &mut Batch, index: u32) {

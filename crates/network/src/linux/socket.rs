@@ -13,6 +13,8 @@ use super::message::{Answer, Batch, NLM_F_ACK, NLM_F_DUMP, answers};
 
 /// What the kernel puts in one datagram of a dump, at most.
 const RECEIVE_BYTES: usize = 32 * 1024;
+/// What an nftables transaction may have (32 MiB).
+const TRANSACTION_BYTES: usize = 32 << 20;
 /// How long the kernel may think about one request; it answers in the call itself, so this is
 /// reached only when an answer was lost.
 const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
@@ -43,7 +45,11 @@ impl NetlinkSocket {
 
     /// nftables of the calling thread's namespace.
     pub fn netfilter() -> Result<Self, Refusal> {
-        Self::open(Some(netlink::NETFILTER))
+        let socket = Self::open(Some(netlink::NETFILTER))?;
+        // A transaction is one datagram, and the rules of a thousand tasks are one transaction.
+        sockopt::set_socket_send_buffer_size_force(&socket.fd, TRANSACTION_BYTES)
+            .map_err(|errno| Refusal { purpose: "widen a netlink socket", errno })?;
+        Ok(socket)
     }
 
     fn open(protocol: Option<rustix::net::Protocol>) -> Result<Self, Refusal> {
@@ -96,6 +102,31 @@ impl NetlinkSocket {
             }
         }
         Ok(fates.into_iter().flatten().collect())
+    }
+
+    /// Sends an nftables transaction of which one request is acknowledged, behind all others:
+    /// `last`. The errors of the others come before its acknowledgement.
+    ///
+    /// # Errors
+    /// The first refusal. Nothing has been carried out then.
+    pub fn execute_transaction(&self, batch: &Batch, last: u32) -> Result<(), Refusal> {
+        self.send(batch)?;
+        let mut refused = None;
+        let mut buffer = vec![0; RECEIVE_BYTES];
+        loop {
+            let received = self.receive(&mut buffer, batch)?;
+            for answer in answers(&buffer[..received]).filter(|answer| answer.kind == NLMSG_ERROR) {
+                if let Some(errno) = error_of(answer.payload) {
+                    let purpose =
+                        batch.purposes().get(answer.sequence as usize).copied().unwrap_or("netlink");
+                    refused.get_or_insert(Refusal { purpose, errno });
+                }
+                // An error about the beginning is one about the whole.
+                if answer.sequence == last || answer.sequence == 0 {
+                    return refused.map_or(Ok(()), Err);
+                }
+            }
+        }
     }
 
     /// Sends one dump request (the only one of the batch) and hands each answer to `each`.

@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
+use super::firewall::Firewall;
 use super::message::Batch;
 use super::names::Names;
-use super::nftables::{self, Chain, Expression, Family, Hook, Table};
+use super::nftables::{self, Chain, Expression, Family, Hook, Table, Verdict};
 use super::pool::Pool;
 use super::route::{self, Existing, LOOPBACK_INDEX, Link, PrefixRoute, Route};
 use super::socket::{NetlinkSocket, Refusal};
@@ -37,6 +38,7 @@ pub struct Vpc {
     /// Another one, for the maker of namespaces: what it does takes long, and nobody shall wait.
     pub maker_socket: Mutex<NetlinkSocket>,
     pub transit: Transit,
+    pub firewall: Firewall,
     bridges: Mutex<HashMap<String, u32>>,
     pub pool: Mutex<Pool>,
     /// Links that were there when the VPC was adopted, by index of the port: (bridge).
@@ -56,7 +58,10 @@ struct Inside {
     netns: OwnedFd,
     socket: NetlinkSocket,
     maker_socket: NetlinkSocket,
+    netfilter: NetlinkSocket,
     links: Vec<Link>,
+    /// It was there before.
+    kept: bool,
 }
 
 impl Vpc {
@@ -85,12 +90,18 @@ impl Vpc {
             .filter(|link| names.is_port(&link.name))
             .map(|link| (link.index, link.master))
             .collect();
+        let firewall = Firewall::new(inside.netfilter);
+        if !inside.kept {
+            let failure = |refusal| Failure::Netlink(refusal).of(format!("guard {}", spec.id));
+            firewall.restore(Vec::new()).map_err(failure)?;
+        }
         Ok(Self {
             spec: spec.clone(),
             netns: inside.netns,
             socket: Mutex::new(inside.socket),
             maker_socket: Mutex::new(inside.maker_socket),
             transit,
+            firewall,
             bridges: Mutex::new(bridges),
             pool: Mutex::new(Pool::default()),
             ports: Mutex::new(ports),
@@ -100,11 +111,12 @@ impl Vpc {
     /// The index of the subnet's bridge, made with the router's address when it is missing.
     pub fn bridge(&self, subnet: &SubnetSpec) -> Result<u32, NetworkError> {
         let name = format!("br{:012x}", hash(&subnet.id) & 0xffff_ffff_ffff);
+        let failure = |refusal: Refusal| Failure::Netlink(refusal).of(format!("make {}", subnet.id));
         let mut bridges = self.bridges.lock();
         if let Some(&index) = bridges.get(&name) {
+            self.firewall.add_subnet(&subnet.id, &name).map_err(failure)?;
             return Ok(index);
         }
-        let failure = |refusal: Refusal| Failure::Netlink(refusal).of(format!("make {}", subnet.id));
         let socket = self.socket.lock();
         let mut batch = Batch::new();
         let gateway = subnet.cidr.gateway();
@@ -115,6 +127,12 @@ impl Vpc {
         route::set_up(&mut batch, index);
         route::add_address(&mut batch, index, gateway, subnet.cidr.prefix(), PrefixRoute::Implied);
         socket.execute(&batch).map_err(failure)?;
+        netns::on_own_thread(|| {
+            netns::enter(&self.netns)?;
+            route_within_subnet(&name)
+        })
+        .map_err(|error| Failure::Io(error).of(format!("make {}", subnet.id)))?;
+        self.firewall.add_subnet(&subnet.id, &name).map_err(failure)?;
         bridges.insert(name, index);
         Ok(index)
     }
@@ -159,14 +177,24 @@ fn enter(path: &PathBuf) -> io::Result<Inside> {
         let netfilter = NetlinkSocket::netfilter().map_err(io::Error::other)?;
         nftables::replace(&netfilter, &rules()).map_err(io::Error::other)?;
         let links = route::links(&socket).map_err(io::Error::other)?;
+        for bridge in links.iter().filter(|link| link.name.starts_with("br")) {
+            route_within_subnet(&bridge.name)?;
+        }
         let maker_socket = NetlinkSocket::route().map_err(io::Error::other)?;
-        Ok(Inside { netns: netns::current()?, socket, maker_socket, links })
+        Ok(Inside { netns: netns::current()?, socket, maker_socket, netfilter, links, kept })
     };
     let inside = prepare();
     if inside.is_err() && !kept {
         let _ = netns::release(path);
     }
     inside
+}
+
+/// Has the router answer at once for every neighbour, the bridge's ports being isolated from each
+/// other: what one task says to another passes the router, and its rules. Runs inside the namespace.
+fn route_within_subnet(bridge: &str) -> io::Result<()> {
+    netns::set_sysctl(&format!("ipv4/conf/{bridge}/proxy_arp_pvlan"), "1")?;
+    netns::set_sysctl(&format!("ipv4/neigh/{bridge}/proxy_delay"), "0")
 }
 
 /// What leaves the VPC takes the transit link's address, so that VPCs with equal addresses stay
@@ -176,20 +204,21 @@ fn rules() -> Table {
     Table {
         family: Family::Ipv4,
         name: "wharf".to_owned(),
+        sets: Vec::new(),
         chains: vec![
             Chain {
-                name: "forward",
-                hook: Hook::Forward,
+                name: "forward".to_owned(),
+                hook: Some(Hook::Forward(0)),
                 rules: vec![vec![
                     leaves(),
                     Expression::Destination(Ipv4Cidr::LINK_LOCAL),
                     Expression::NewConnection,
-                    Expression::Drop,
+                    Expression::Verdict(Verdict::Drop),
                 ]],
             },
             Chain {
-                name: "postrouting",
-                hook: Hook::SourceNat,
+                name: "postrouting".to_owned(),
+                hook: Some(Hook::SourceNat),
                 rules: vec![vec![leaves(), Expression::Masquerade]],
             },
         ],

@@ -228,5 +228,6 @@ pub fn eni(vpc: &VpcSpec, subnet: u8, number: u8, egress: Egress) -> EniSpec {
         address,
         mac: MacAddress::of(&vpc.id, address),
         egress,
+        groups: Vec::new(),
     }
 }
