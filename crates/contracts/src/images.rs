@@ -25,6 +25,8 @@ pub struct ImageConfig {
     pub cmd: Vec<String>,
     pub working_dir: String,
     pub stop_signal: Option<String>,
+    /// Paths in the container that are volumes, in order.
+    pub volumes: Vec<String>,
 }
 
 #[derive(Clone, Debug, thiserror::Error)]

@@ -315,7 +315,7 @@ fn build(image: &ArchiveImage) -> Result<Built, Error> {
 }
 
 fn configuration(image: &ArchiveImage, diff_ids: &[String]) -> serde_json::Value {
-    let ImageConfig { user, env, entrypoint, cmd, working_dir, stop_signal } = &image.config;
+    let ImageConfig { user, env, entrypoint, cmd, working_dir, stop_signal, volumes } = &image.config;
     let mut config = serde_json::Map::new();
     let mut set = |name: &str, value: serde_json::Value, is_empty: bool| {
         if !is_empty {
@@ -328,6 +328,8 @@ fn configuration(image: &ArchiveImage, diff_ids: &[String]) -> serde_json::Value
     set("Cmd", json!(cmd), cmd.is_empty());
     set("WorkingDir", json!(working_dir), working_dir.is_empty());
     set("StopSignal", json!(stop_signal), stop_signal.is_none());
+    let volume_set: serde_json::Map<_, _> = volumes.iter().map(|path| (path.clone(), json!({}))).collect();
+    set("Volumes", json!(volume_set), volumes.is_empty());
     json!({
         "architecture": image.architecture,
         "os": "linux",

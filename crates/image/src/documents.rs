@@ -250,6 +250,8 @@ struct Execution {
     cmd: Option<Vec<String>>,
     working_dir: Option<String>,
     stop_signal: Option<String>,
+    /// A set, written as a map to nothing.
+    volumes: Option<std::collections::BTreeMap<String, serde::de::IgnoredAny>>,
 }
 
 fn read_image(
@@ -307,6 +309,7 @@ fn read_image(
             cmd: execution.cmd.unwrap_or_default(),
             working_dir: execution.working_dir.unwrap_or_default(),
             stop_signal: execution.stop_signal.filter(|signal| !signal.is_empty()),
+            volumes: execution.volumes.unwrap_or_default().into_keys().collect(),
         },
         created: configuration.created.filter(|created| !created.is_empty()),
         layers,

@@ -3,8 +3,8 @@
 use wharf_ecs_api::types;
 
 use crate::records::{
-    AttachmentStatus, Cluster, Container, ContainerDefinition, ContainerOverride, Overrides, StrategyItem,
-    Task, TaskDefinition, TaskStatus,
+    AttachmentStatus, Cluster, Container, ContainerDefinition, ContainerOverride, HealthCheck, Overrides,
+    RestartPolicy, StrategyItem, Task, TaskDefinition, TaskStatus, Volume,
 };
 use crate::tags;
 
@@ -102,7 +102,8 @@ pub fn task_definition(definition: &TaskDefinition) -> types::TaskDefinition {
         container_definitions: Some(
             definition.containers.iter().map(|of| container_definition(of, definition)).collect(),
         ),
-        volumes: Some(Vec::new()),
+        volumes: Some(definition.volumes.iter().map(volume).collect()),
+        ephemeral_storage: definition.ephemeral_storage_gib.map(ephemeral_storage),
         placement_constraints: Some(Vec::new()),
         requires_attributes: Some(
             definition
@@ -125,6 +126,39 @@ pub fn task_definition(definition: &TaskDefinition) -> types::TaskDefinition {
     }
 }
 
+fn ephemeral_storage(gib: u32) -> types::EphemeralStorage {
+    types::EphemeralStorage { size_in_gi_b: signed(gib) }
+}
+
+fn volume(of: &Volume) -> types::Volume {
+    types::Volume {
+        name: Some(of.name.clone()),
+        // As AWS shows a volume that says nothing of a host.
+        host: Some(types::HostVolumeProperties {
+            source_path: of.host.as_ref().and_then(|host| host.source_path.clone()),
+        }),
+        ..types::Volume::default()
+    }
+}
+
+fn health_check(of: &HealthCheck) -> types::HealthCheck {
+    types::HealthCheck {
+        command: of.command.clone(),
+        interval: Some(signed(of.interval)),
+        timeout: Some(signed(of.timeout)),
+        retries: Some(signed(of.retries)),
+        start_period: of.start_period.map(signed),
+    }
+}
+
+fn restart_policy(of: &RestartPolicy) -> types::ContainerRestartPolicy {
+    types::ContainerRestartPolicy {
+        enabled: of.enabled,
+        ignored_exit_codes: (!of.ignored_exit_codes.is_empty()).then(|| of.ignored_exit_codes.clone()),
+        restart_attempt_period: of.attempt_period.map(signed),
+    }
+}
+
 fn signed(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
@@ -141,6 +175,15 @@ fn container_definition(of: &ContainerDefinition, within: &TaskDefinition) -> ty
         name: mapping.name.clone(),
         app_protocol: mapping.app_protocol.as_deref().map(Into::into),
         ..types::PortMapping::default()
+    };
+    let mount_point = |mount: &crate::records::MountPoint| types::MountPoint {
+        source_volume: Some(within.volumes[mount.volume].name.clone()),
+        container_path: Some(mount.path.clone()),
+        read_only: mount.read_only,
+    };
+    let volume_from = |from: &crate::records::VolumesFrom| types::VolumeFrom {
+        source_container: Some(within.containers[from.container].name.clone()),
+        read_only: from.read_only,
     };
     let depends_on: Vec<_> = of
         .depends_on
@@ -175,8 +218,10 @@ fn container_definition(of: &ContainerDefinition, within: &TaskDefinition) -> ty
         entry_point: of.entry_point.clone(),
         command: of.command.clone(),
         environment: Some(environment(&of.environment)),
-        mount_points: Some(Vec::new()),
-        volumes_from: Some(Vec::new()),
+        mount_points: Some(of.mount_points.iter().map(mount_point).collect()),
+        volumes_from: Some(of.volumes_from.iter().map(volume_from).collect()),
+        health_check: of.health_check.as_ref().map(health_check),
+        restart_policy: of.restart_policy.as_ref().map(restart_policy),
         system_controls: Some(Vec::new()),
         user: of.user.clone(),
         working_directory: of.working_directory.clone(),
@@ -211,6 +256,7 @@ fn linux_parameters(of: &ContainerDefinition) -> types::LinuxParameters {
     types::LinuxParameters {
         capabilities,
         shared_memory_size: of.shared_memory_mib.map(signed),
+        init_process_enabled: of.init_process_enabled,
         tmpfs: (!tmpfs.is_empty()).then_some(tmpfs),
         ..types::LinuxParameters::default()
     }
@@ -238,7 +284,9 @@ pub fn task(task: &Task, include: Include) -> types::Task {
         enable_execute_command: Some(false),
         execution_stopped_at: task.times.execution_stopped,
         group: Some(task.group.clone()),
-        health_status: Some(types::HealthStatus::from("UNKNOWN")),
+        ephemeral_storage: (task.ephemeral_storage_gib > 0)
+            .then(|| ephemeral_storage(task.ephemeral_storage_gib)),
+        health_status: Some(task.health().as_str().into()),
         last_status: Some(task.status.as_str().to_owned()),
         launch_type: Some(types::LaunchType::Fargate),
         memory: Some(task.memory_mib.to_string()),
@@ -302,7 +350,7 @@ fn container(of: &Container, task: &Task) -> types::Container {
         reason: of.reason.clone(),
         network_bindings: Some(Vec::new()),
         network_interfaces: Some(interfaces.collect()),
-        health_status: Some(types::HealthStatus::from("UNKNOWN")),
+        health_status: Some(of.health.as_str().into()),
         cpu: Some(of.cpu.to_string()),
         memory: of.memory_mib.map(|memory| memory.to_string()),
         memory_reservation: of.memory_reservation_mib.map(|memory| memory.to_string()),
@@ -327,6 +375,7 @@ fn overrides(overrides: &Overrides, task: &Task) -> types::TaskOverride {
         cpu: overrides.cpu.map(|cpu| cpu.to_string()),
         memory: overrides.memory_mib.map(|memory| memory.to_string()),
         execution_role_arn: overrides.execution_role_arn.clone(),
+        ephemeral_storage: overrides.ephemeral_storage_gib.map(ephemeral_storage),
         inference_accelerator_overrides: Some(Vec::new()),
         ..types::TaskOverride::default()
     }

@@ -28,7 +28,7 @@ pub const REGISTER_TASK_DEFINITION: Table = &[
     ("executionRoleArn", ActedOn),
     ("networkMode", ActedOn),
     ("containerDefinitions", ActedOn),
-    ("volumes", Refused),
+    ("volumes", ActedOn),
     ("placementConstraints", Refused),
     ("requiresCompatibilities", ActedOn),
     ("cpu", ActedOn),
@@ -38,7 +38,7 @@ pub const REGISTER_TASK_DEFINITION: Table = &[
     ("ipcMode", Refused),
     ("proxyConfiguration", Refused),
     ("inferenceAccelerators", Refused),
-    ("ephemeralStorage", Refused),
+    ("ephemeralStorage", ActedOn),
     ("runtimePlatform", ActedOn),
     ("enableFaultInjection", Refused),
     ("trustedExecutionConfiguration", Refused),
@@ -54,13 +54,13 @@ pub const CONTAINER_DEFINITION: Table = &[
     ("links", Refused),
     ("portMappings", ActedOn),
     ("essential", ActedOn),
-    ("restartPolicy", Refused),
+    ("restartPolicy", ActedOn),
     ("entryPoint", ActedOn),
     ("command", ActedOn),
     ("environment", ActedOn),
     ("environmentFiles", Refused),
-    ("mountPoints", Refused),
-    ("volumesFrom", Refused),
+    ("mountPoints", ActedOn),
+    ("volumesFrom", ActedOn),
     ("linuxParameters", ActedOn),
     ("secrets", Refused),
     ("dependsOn", ActedOn),
@@ -82,7 +82,7 @@ pub const CONTAINER_DEFINITION: Table = &[
     ("dockerLabels", ActedOn),
     ("ulimits", ActedOn),
     ("logConfiguration", ActedOn),
-    ("healthCheck", Refused),
+    ("healthCheck", ActedOn),
     ("systemControls", Refused),
     ("resourceRequirements", Refused),
     ("firelensConfiguration", Refused),
@@ -92,11 +92,21 @@ pub const CONTAINER_DEFINITION: Table = &[
 pub const LINUX_PARAMETERS: Table = &[
     ("capabilities", ActedOn),
     ("devices", Refused),
-    ("initProcessEnabled", Refused),
+    ("initProcessEnabled", ActedOn),
     ("sharedMemorySize", ActedOn),
     ("tmpfs", ActedOn),
     ("maxSwap", Refused),
     ("swappiness", Refused),
+];
+
+pub const VOLUME: Table = &[
+    ("name", ActedOn),
+    ("host", ActedOn),
+    ("dockerVolumeConfiguration", Refused),
+    ("efsVolumeConfiguration", Refused),
+    ("s3filesVolumeConfiguration", Refused),
+    ("fsxWindowsFileServerVolumeConfiguration", Refused),
+    ("configuredAtLaunch", Refused),
 ];
 
 /// `name` and `appProtocol` name the port for Service Connect, and do nothing without it on AWS either.
@@ -141,7 +151,7 @@ pub const TASK_OVERRIDE: Table = &[
     ("executionRoleArn", ActedOn),
     ("memory", ActedOn),
     ("taskRoleArn", Refused),
-    ("ephemeralStorage", Refused),
+    ("ephemeralStorage", ActedOn),
 ];
 
 pub const CONTAINER_OVERRIDE: Table = &[
@@ -221,11 +231,12 @@ mod tests {
 
     #[test]
     fn the_tables_name_exactly_the_members_of_the_model() {
-        let pairs: [(&dyn Structure, Table); 10] = [
+        let pairs: [(&dyn Structure, Table); 11] = [
             (&types::RegisterTaskDefinitionRequest::default(), REGISTER_TASK_DEFINITION),
             (&types::ContainerDefinition::default(), CONTAINER_DEFINITION),
             (&types::LinuxParameters::default(), LINUX_PARAMETERS),
             (&types::PortMapping::default(), PORT_MAPPING),
+            (&types::Volume::default(), VOLUME),
             (&types::LogConfiguration::default(), LOG_CONFIGURATION),
             (&types::RunTaskRequest::default(), RUN_TASK),
             (&types::TaskOverride::default(), TASK_OVERRIDE),
@@ -244,13 +255,16 @@ mod tests {
     #[test]
     fn a_refused_member_is_named_and_an_empty_one_is_not_given() {
         let mut container = types::ContainerDefinition {
-            health_check: Some(types::HealthCheck::default()),
+            firelens_configuration: Some(types::FirelensConfiguration::default()),
             ..types::ContainerDefinition::default()
         };
         let error = check(&container, CONTAINER_DEFINITION, "RegisterTaskDefinition").unwrap_err();
         assert_eq!(error.code, "NotImplemented");
-        assert!(error.message.contains("the field \"healthCheck\" of ecs:RegisterTaskDefinition"), "{error}");
-        container.health_check = None;
+        assert!(
+            error.message.contains("the field \"firelensConfiguration\" of ecs:RegisterTaskDefinition"),
+            "{error}"
+        );
+        container.firelens_configuration = None;
         container.privileged = Some(false);
         container.mount_points = Some(Vec::new());
         check(&container, CONTAINER_DEFINITION, "RegisterTaskDefinition").unwrap();

@@ -94,6 +94,7 @@ pub fn config() -> ImageConfig {
         cmd: vec!["--port".to_owned(), "8080".to_owned()],
         working_dir: "/srv".to_owned(),
         stop_signal: Some("SIGINT".to_owned()),
+        volumes: vec!["/data".to_owned(), "/var/lib/app".to_owned()],
     }
 }
 

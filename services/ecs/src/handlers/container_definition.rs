@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use wharf_core::{ApiError, Region};
 use wharf_ecs_api::types;
+use wharf_engine::order;
 
+use super::container_life;
 use super::register::invalid;
 use crate::fields;
 use crate::names;
@@ -115,6 +117,8 @@ pub fn check(
         ulimits: ulimits(given.ulimits)?,
         docker_labels: given.docker_labels.unwrap_or_default(),
         log_configuration: given.log_configuration.map(log_configuration).transpose()?,
+        health_check: given.health_check.map(container_life::health_check).transpose()?.flatten(),
+        restart_policy: given.restart_policy.map(container_life::restart_policy).transpose()?,
         name,
         image,
         ..ContainerDefinition::default()
@@ -273,6 +277,7 @@ fn linux_parameters(
 ) -> Result<(), ApiError> {
     fields::check(&given, fields::LINUX_PARAMETERS, OPERATION)?;
     container.linux_parameters_given = true;
+    container.init_process_enabled = given.init_process_enabled;
     if let Some(capabilities) = given.capabilities {
         container.capabilities_add = capabilities.add.unwrap_or_default();
         container.capabilities_drop = capabilities.drop.unwrap_or_default();
@@ -384,16 +389,19 @@ pub fn link(
                 types::ContainerCondition::Start => DependencyCondition::Start,
                 types::ContainerCondition::Complete => DependencyCondition::Complete,
                 types::ContainerCondition::Success => DependencyCondition::Success,
-                types::ContainerCondition::Healthy => {
-                    return Err(ApiError::not_implemented(format_args!(
-                        "the condition \"HEALTHY\" of the field \"dependsOn\" of ecs:{OPERATION}"
-                    )));
-                }
+                types::ContainerCondition::Healthy => DependencyCondition::Healthy,
                 types::ContainerCondition::Unknown(other) => {
                     return invalid(format!("Invalid container dependency condition: {other}"));
                 }
             };
-            if condition != DependencyCondition::Start && containers[on].essential {
+            if condition == DependencyCondition::Healthy && containers[on].health_check.is_none() {
+                return invalid(format!(
+                    "Container '{}' depends on container '{}' to be HEALTHY, which has no health check.",
+                    containers[index].name, containers[on].name
+                ));
+            }
+            let ends = matches!(condition, DependencyCondition::Complete | DependencyCondition::Success);
+            if ends && containers[on].essential {
                 return invalid(
                     "A dependency container with SUCCESS or COMPLETE condition cannot be an essential container",
                 );
@@ -401,23 +409,8 @@ pub fn link(
             containers[index].depends_on.push(Dependency { container: on, condition });
         }
     }
-    if has_cycle(containers) {
+    if order::has_cycle(&containers.iter().map(crate::plan::task::dependencies).collect::<Vec<_>>()) {
         return invalid("There is a cycle in the container dependencies.");
     }
     Ok(())
-}
-
-/// Takes away containers that depend on none that is left, until nothing changes.
-fn has_cycle(containers: &[ContainerDefinition]) -> bool {
-    let mut left: Vec<usize> = (0..containers.len()).collect();
-    loop {
-        let before = left.len();
-        let waits = |index: &usize| {
-            containers[*index].depends_on.iter().any(|dependency| left.contains(&dependency.container))
-        };
-        left = left.iter().copied().filter(waits).collect();
-        if left.len() == before {
-            return !left.is_empty();
-        }
-    }
 }

@@ -4,12 +4,15 @@ mod account_setting;
 mod capacity_provider;
 mod cluster;
 mod container_definition;
+mod container_life;
 mod register;
 mod run_task;
 mod tag;
 mod task;
 mod task_definition;
+mod volume;
 
+pub use container_life::ATTEMPT_PERIOD_DEFAULT;
 pub use register::host_architecture;
 pub use task::{describe_tasks_as, request_stop};
 pub use task_definition::find as find_task_definition;

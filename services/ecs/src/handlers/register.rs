@@ -10,11 +10,11 @@ use wharf_core::{ApiError, Arn};
 use wharf_ecs_api::errors::client_exception;
 use wharf_ecs_api::types;
 
-use super::container_definition;
+use super::{container_definition, volume};
 use crate::fields;
 use crate::names;
 use crate::plan::fargate;
-use crate::records::{ContainerDefinition, NetworkMode};
+use crate::records::{ContainerDefinition, NetworkMode, Volume};
 
 const OPERATION: &str = "RegisterTaskDefinition";
 /// Containers of a task definition (Amazon ECS quotas).
@@ -28,6 +28,8 @@ pub struct Checked {
     pub execution_role_arn: Option<String>,
     pub network_mode: Option<NetworkMode>,
     pub containers: Vec<ContainerDefinition>,
+    pub volumes: Vec<Volume>,
+    pub ephemeral_storage_gib: Option<u32>,
     pub requires_compatibilities: Vec<String>,
     pub compatibilities: Vec<String>,
     pub requires_attributes: Vec<String>,
@@ -64,8 +66,11 @@ pub fn check(input: types::RegisterTaskDefinitionRequest) -> Result<Checked, Api
     let (cpu_architecture, operating_system_family) = runtime_platform(input.runtime_platform)?;
     let execution_role_arn = role(input.execution_role_arn, "executionRoleArn")?;
 
-    let containers = containers(input.container_definitions, network_mode, cpu, memory_mib)?;
+    let volumes = volume::volumes(input.volumes)?;
+    let ephemeral_storage_gib = volume::ephemeral_storage(input.ephemeral_storage.as_ref())?;
+    let containers = containers(input.container_definitions, network_mode, cpu, memory_mib, &volumes)?;
     if wants_fargate {
+        volume::check_fargate(&volumes)?;
         for container in &containers {
             container_definition::check_fargate(container)?;
         }
@@ -76,6 +81,7 @@ pub fn check(input: types::RegisterTaskDefinitionRequest) -> Result<Checked, Api
     };
     let fargate = network_mode == Some(NetworkMode::Awsvpc)
         && size_fits
+        && volume::check_fargate(&volumes).is_ok()
         && containers.iter().all(|container| container_definition::check_fargate(container).is_ok());
     let mut compatibilities = vec!["EC2".to_owned()];
     if fargate {
@@ -91,6 +97,8 @@ pub fn check(input: types::RegisterTaskDefinitionRequest) -> Result<Checked, Api
         execution_role_arn,
         network_mode,
         containers,
+        volumes,
+        ephemeral_storage_gib,
         requires_compatibilities: requires,
         compatibilities,
         cpu,
@@ -219,6 +227,7 @@ fn containers(
     network_mode: Option<NetworkMode>,
     task_cpu: Option<u32>,
     task_memory: Option<u32>,
+    volumes: &[Volume],
 ) -> Result<Vec<ContainerDefinition>, ApiError> {
     if given.is_empty() {
         return invalid("Container list cannot be empty.");
@@ -227,6 +236,7 @@ fn containers(
         return invalid(format!("Too many containers: a task definition has at most {CONTAINERS_MAX}."));
     }
     let dependencies: Vec<_> = given.iter().map(|of| of.depends_on.clone().unwrap_or_default()).collect();
+    let mounts = given.iter().map(volume::Mounts::of).collect();
     let mut containers = Vec::with_capacity(given.len());
     let mut names = BTreeMap::new();
     for container in given {
@@ -240,6 +250,7 @@ fn containers(
         return invalid("A task definition must have at least one essential container.");
     }
     container_definition::link(&mut containers, &names, dependencies)?;
+    volume::link(&mut containers, volumes, &names, mounts)?;
     check_sums(&containers, task_cpu, task_memory)?;
     check_size(&containers)?;
     Ok(containers)
@@ -284,6 +295,8 @@ fn check_size(containers: &[ContainerDefinition]) -> Result<(), ApiError> {
                 + of.image.len()
                 + of.entry_point.iter().chain(&of.command).flatten().map(String::len).sum::<usize>()
                 + of.environment.iter().map(pair).sum::<usize>()
+                + of.health_check.iter().flat_map(|check| &check.command).map(String::len).sum::<usize>()
+                + of.mount_points.iter().map(|mount| mount.path.len()).sum::<usize>()
                 + of.docker_labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
         })
         .sum();
@@ -313,6 +326,9 @@ fn requires_attributes(
     }
     if network_mode == Some(NetworkMode::Awsvpc) {
         names.push("ecs.capability.task-eni");
+    }
+    if containers.iter().any(|container| container.health_check.is_some()) {
+        names.push("ecs.capability.container-health-check");
     }
     names.push("com.amazonaws.ecs.capability.docker-remote-api.1.18");
     names.into_iter().map(str::to_owned).collect()

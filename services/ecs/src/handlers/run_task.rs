@@ -11,16 +11,16 @@ use wharf_ecs_api::errors::{
 };
 use wharf_ecs_api::types;
 
-use super::{capacity_provider, cluster, container_definition, register, task_definition};
+use super::{capacity_provider, cluster, container_definition, register, task_definition, volume};
 use crate::convert::{self, Include};
 use crate::fields;
 use crate::names;
 use crate::plan::strategy;
 use crate::reconcile::Platform;
 use crate::records::{
-    AttachmentStatus, Cluster, ClusterStatus, Container, ContainerOverride, ContainerStatus, DesiredStatus,
-    IdempotencyToken, Overrides, StrategyItem, Task, TaskDefinition, TaskDefinitionStatus, TaskNetwork,
-    TaskStatus, TaskTimes,
+    AttachmentStatus, Cluster, ClusterStatus, Container, ContainerHealth, ContainerOverride, ContainerStatus,
+    DesiredStatus, IdempotencyToken, Overrides, StrategyItem, Task, TaskDefinition, TaskDefinitionStatus,
+    TaskNetwork, TaskStatus, TaskTimes,
 };
 use crate::tags::{self, Tags};
 
@@ -215,7 +215,9 @@ fn overrides(given: Option<types::TaskOverride>, definition: &TaskDefinition) ->
     fields::check(&given, fields::TASK_OVERRIDE, OPERATION)?;
     let (cpu, memory_mib) = register::task_size(given.cpu.as_deref(), given.memory.as_deref())?;
     let execution_role_arn = register::role(given.execution_role_arn, "executionRoleArn")?;
-    let mut overrides = Overrides { containers: Vec::new(), cpu, memory_mib, execution_role_arn };
+    let ephemeral_storage_gib = volume::ephemeral_storage(given.ephemeral_storage.as_ref())?;
+    let mut overrides =
+        Overrides { containers: Vec::new(), cpu, memory_mib, execution_role_arn, ephemeral_storage_gib };
     let mut bytes = 0;
     for container in given.container_overrides.unwrap_or_default() {
         fields::check(&container, fields::CONTAINER_OVERRIDE, OPERATION)?;
@@ -393,6 +395,8 @@ impl NewTask<'_> {
                 exit_code: None,
                 reason: None,
                 stop_signal: None,
+                health: ContainerHealth::Unknown,
+                essential: of.essential,
             }
         });
         let containers = containers.collect();
@@ -431,6 +435,11 @@ impl NewTask<'_> {
             },
             availability_zone,
             containers,
+            ephemeral_storage_gib: self
+                .overrides
+                .ephemeral_storage_gib
+                .or(self.definition.ephemeral_storage_gib)
+                .unwrap_or(volume::EPHEMERAL_STORAGE_GIB_DEFAULT),
             times: TaskTimes {
                 created: self.context.now,
                 connectivity: None,

@@ -58,6 +58,8 @@ pub async fn register_task_definition(
         requires_compatibilities: checked.requires_compatibilities,
         compatibilities: checked.compatibilities,
         requires_attributes: checked.requires_attributes,
+        volumes: checked.volumes,
+        ephemeral_storage_gib: checked.ephemeral_storage_gib,
         cpu: checked.cpu,
         memory_mib: checked.memory_mib,
         cpu_architecture: checked.cpu_architecture,

@@ -13,10 +13,12 @@
 use std::time::Duration;
 
 use wharf_core::Timestamp;
+use wharf_engine::HealthStatus;
+use wharf_engine::order::{self, Condition, Obstacle};
 
 use crate::records::{
-    AttachmentStatus, Container, ContainerStatus, DependencyCondition, DesiredStatus, InterfaceRecord,
-    StopCode, StopRecord, Task, TaskDefinition, TaskStatus,
+    AttachmentStatus, Container, ContainerDefinition, ContainerHealth, ContainerStatus, DependencyCondition,
+    DesiredStatus, InterfaceRecord, StopCode, StopRecord, Task, TaskDefinition, TaskStatus,
 };
 
 /// What is seen of a container in the engine.
@@ -26,6 +28,8 @@ pub enum Seen {
     Absent,
     Running {
         started_at: Timestamp,
+        /// `None` without a health check.
+        health: Option<HealthStatus>,
     },
     Exited {
         /// `None`: its program never ran.
@@ -33,12 +37,11 @@ pub enum Seen {
         at: Timestamp,
         code: Option<i32>,
         oom_killed: bool,
+        storage_exceeded: bool,
         start_error: Option<String>,
     },
     /// It ran, and the engine no longer knows of it: the host was restarted.
-    Lost {
-        at: Timestamp,
-    },
+    Lost { at: Timestamp },
 }
 
 /// Whether a container's output has reached its log stream.
@@ -128,6 +131,7 @@ pub const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const REASON_ESSENTIAL_EXITED: &str = "Essential container in task exited";
 pub const REASON_FAILED_TO_START: &str = "Task failed to start";
 const REASON_OOM: &str = "OutOfMemoryError: Container killed due to memory usage";
+const REASON_STORAGE: &str = "Container killed due to ephemeral storage usage";
 const REASON_LOST: &str = "The container was gone when the host started again";
 
 /// Writes what was seen into the record. Returns whether anything changed that a caller can see;
@@ -182,7 +186,7 @@ fn progress_containers(
 }
 
 fn progress_container(container: &mut Container, seen: &SeenContainer) -> bool {
-    let before = (container.status, container.image_digest.is_some());
+    let before = (container.status, container.image_digest.is_some(), container.health);
     if container.image_digest.is_none() {
         container.image_digest.clone_from(&seen.image_digest);
     }
@@ -192,11 +196,16 @@ fn progress_container(container: &mut Container, seen: &SeenContainer) -> bool {
     if container.status != ContainerStatus::Stopped {
         match &seen.engine {
             Seen::Absent => {}
-            Seen::Running { started_at } => {
+            Seen::Running { started_at, health } => {
                 container.status = ContainerStatus::Running;
                 container.started_at = Some(*started_at);
+                container.health = match health {
+                    Some(HealthStatus::Healthy) => ContainerHealth::Healthy,
+                    Some(HealthStatus::Unhealthy) => ContainerHealth::Unhealthy,
+                    Some(HealthStatus::Starting) | None => ContainerHealth::Unknown,
+                };
             }
-            Seen::Exited { started_at, at, code, oom_killed, start_error } => {
+            Seen::Exited { started_at, at, code, oom_killed, storage_exceeded, start_error } => {
                 container.status = ContainerStatus::Stopped;
                 container.started_at = *started_at;
                 container.finished_at = Some(*at);
@@ -207,6 +216,9 @@ fn progress_container(container: &mut Container, seen: &SeenContainer) -> bool {
                 if *oom_killed {
                     container.reason = Some(REASON_OOM.to_owned());
                 }
+                if *storage_exceeded {
+                    container.reason = Some(REASON_STORAGE.to_owned());
+                }
             }
             Seen::Lost { at } => {
                 container.status = ContainerStatus::Stopped;
@@ -215,27 +227,66 @@ fn progress_container(container: &mut Container, seen: &SeenContainer) -> bool {
             }
         }
     }
-    before != (container.status, container.image_digest.is_some())
+    before != (container.status, container.image_digest.is_some(), container.health)
+}
+
+/// What a container waits for, as the engine's planning has it.
+pub fn dependencies(of: &ContainerDefinition) -> Vec<order::Dependency> {
+    let dependency = |dependency: &crate::records::Dependency| order::Dependency {
+        on: dependency.container,
+        condition: condition(dependency.condition),
+    };
+    of.depends_on.iter().map(dependency).collect()
+}
+
+fn condition(of: DependencyCondition) -> Condition {
+    match of {
+        DependencyCondition::Start => Condition::Start,
+        DependencyCondition::Complete => Condition::Complete,
+        DependencyCondition::Success => Condition::Success,
+        DependencyCondition::Healthy => Condition::Healthy,
+    }
+}
+
+/// How far each container is.
+fn progress_of(task: &Task, definition: &TaskDefinition) -> Vec<order::Progress> {
+    let of = |(container, definition): (&Container, &ContainerDefinition)| match container.status {
+        ContainerStatus::Pending => order::Progress::Waiting,
+        ContainerStatus::Running => {
+            let health = match container.health {
+                ContainerHealth::Unknown => HealthStatus::Starting,
+                ContainerHealth::Healthy => HealthStatus::Healthy,
+                ContainerHealth::Unhealthy => HealthStatus::Unhealthy,
+            };
+            order::Progress::Running { health: definition.health_check.as_ref().map(|_| health) }
+        }
+        ContainerStatus::Stopped if container.started_at.is_none() => order::Progress::NeverRan,
+        ContainerStatus::Stopped => order::Progress::Exited { code: container.exit_code },
+    };
+    task.containers.iter().zip(&definition.containers).map(of).collect()
 }
 
 /// Why the container at `index` can never start; `None` while it may.
 fn unmeetable(task: &Task, definition: &TaskDefinition, index: usize, now: Timestamp) -> Option<String> {
+    let progress = progress_of(task, definition);
     definition.containers[index].depends_on.iter().find_map(|dependency| {
-        let on = &task.containers[dependency.container];
-        let condition = dependency.condition.as_str();
-        if on.status == ContainerStatus::Stopped && on.started_at.is_none() {
-            return Some(format!("dependency container {} did not start", on.name));
-        }
-        if dependency.condition == DependencyCondition::Success
-            && on.status == ContainerStatus::Stopped
-            && on.exit_code != Some(0)
-        {
-            let code = on.exit_code.map_or_else(|| "no exit code".to_owned(), |code| format!("code {code}"));
-            return Some(format!("dependency container {} exited with {code}, not {condition}", on.name));
+        let (wanted, name) = (condition(dependency.condition), &task.containers[dependency.container].name);
+        let word = dependency.condition.as_str();
+        let on = progress[dependency.container];
+        match order::obstacle(wanted, on) {
+            Some(Obstacle::NeverRan) => return Some(format!("dependency container {name} did not start")),
+            Some(Obstacle::ExitCode(code)) => {
+                let code = code.map_or_else(|| "no exit code".to_owned(), |code| format!("code {code}"));
+                return Some(format!("dependency container {name} exited with {code}, not {word}"));
+            }
+            Some(Obstacle::NeverHealthy) => {
+                return Some(format!("dependency container {name} ended before it was {word}"));
+            }
+            None => {}
         }
         let due = start_timeout(task, definition, dependency.container)?;
-        (now >= due && !met(on, dependency.condition))
-            .then(|| format!("dependency container {} timed out before {condition}", on.name))
+        (now >= due && !order::holds(wanted, on))
+            .then(|| format!("dependency container {name} timed out before {word}"))
     })
 }
 
@@ -244,14 +295,6 @@ fn start_timeout(task: &Task, definition: &TaskDefinition, index: usize) -> Opti
     let seconds = definition.containers[index].start_timeout_secs?;
     let started = task.containers[index].started_at?;
     Some(started.plus(Duration::from_secs(u64::from(seconds))))
-}
-
-fn met(on: &Container, condition: DependencyCondition) -> bool {
-    match condition {
-        DependencyCondition::Start => on.started_at.is_some(),
-        DependencyCondition::Complete => on.status == ContainerStatus::Stopped && on.started_at.is_some(),
-        DependencyCondition::Success => on.status == ContainerStatus::Stopped && on.exit_code == Some(0),
-    }
 }
 
 /// Turns `desired` to stopped when the task cannot go on. The first reason stays.
@@ -378,18 +421,12 @@ fn next_start(task: &Task, definition: &TaskDefinition, seen: &Observation, now:
     if !seen.prepared {
         return Step::Prepare;
     }
-    let startable = |index: &usize| {
-        task.containers[*index].status == ContainerStatus::Pending
-            && definition.containers[*index]
-                .depends_on
-                .iter()
-                .all(|dependency| met(&task.containers[dependency.container], dependency.condition))
-    };
-    let ready: Vec<usize> = (0..task.containers.len()).filter(startable).collect();
+    let waits_for: Vec<_> = definition.containers.iter().map(dependencies).collect();
+    let ready = order::startable(&waits_for, &progress_of(task, definition));
     if !ready.is_empty() {
         return Step::Start(ready);
     }
-    // Something must still come: an exit, or the end of a startTimeout.
+    // Something must still come: an exit, health, or the end of a startTimeout.
     let waiting = (0..task.containers.len())
         .filter(|&index| task.containers[index].status == ContainerStatus::Pending)
         .flat_map(|index| definition.containers[index].depends_on.iter())
@@ -402,15 +439,9 @@ fn next_start(task: &Task, definition: &TaskDefinition, seen: &Observation, now:
 /// Containers stop in the reverse of the order in which they started: one that others depend on
 /// stays until those have ended.
 fn next_stop(task: &Task, definition: &TaskDefinition, seen: &Observation) -> Step {
-    let running = |index: usize| task.containers[index].status == ContainerStatus::Running;
-    let needed = |index: usize| {
-        (0..task.containers.len())
-            .filter(|&other| running(other))
-            .any(|other| definition.containers[other].depends_on.iter().any(|on| on.container == index))
-    };
-    let now: Vec<usize> = (0..task.containers.len())
-        .filter(|&index| running(index) && !needed(index) && !seen.containers[index].stop_sent)
-        .collect();
+    let waits_for: Vec<_> = definition.containers.iter().map(dependencies).collect();
+    let mut now = order::stoppable(&waits_for, &progress_of(task, definition));
+    now.retain(|&index| !seen.containers[index].stop_sent);
     if now.is_empty() { Step::Wait } else { Step::Stop(now) }
 }
 

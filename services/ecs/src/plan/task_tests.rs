@@ -46,6 +46,8 @@ fn definition() -> TaskDefinition {
                 vec![on(0, DependencyCondition::Success), on(1, DependencyCondition::Start)],
             ),
         ],
+        volumes: Vec::new(),
+        ephemeral_storage_gib: None,
         requires_compatibilities: Vec::new(),
         compatibilities: Vec::new(),
         requires_attributes: Vec::new(),
@@ -77,6 +79,8 @@ fn task(definition: &TaskDefinition) -> Task {
         exit_code: None,
         reason: None,
         stop_signal: None,
+        health: ContainerHealth::Unknown,
+        essential: of.essential,
     };
     Task {
         scope: scope(),
@@ -108,6 +112,7 @@ fn task(definition: &TaskDefinition) -> Task {
             interface: None,
         },
         availability_zone: String::new(),
+        ephemeral_storage_gib: 20,
         containers: definition.containers.iter().map(container).collect(),
         times: TaskTimes {
             created: at(0),
@@ -209,7 +214,7 @@ impl World {
                 for index in indices {
                     let seen = &mut self.seen.containers[index];
                     assert_eq!(seen.engine, Seen::Absent, "started twice");
-                    seen.engine = Seen::Running { started_at: self.now };
+                    seen.engine = Seen::Running { started_at: self.now, health: None };
                     seen.log = LogProgress::Forwarding;
                 }
             }
@@ -234,9 +239,15 @@ impl World {
 
     fn exit(&mut self, index: usize, code: Option<i32>) {
         let at = self.now;
-        if let Seen::Running { started_at } = self.seen.containers[index].engine {
-            self.seen.containers[index].engine =
-                Seen::Exited { started_at: Some(started_at), at, code, oom_killed: false, start_error: None };
+        if let Seen::Running { started_at, .. } = self.seen.containers[index].engine {
+            self.seen.containers[index].engine = Seen::Exited {
+                started_at: Some(started_at),
+                at,
+                code,
+                oom_killed: false,
+                storage_exceeded: false,
+                start_error: None,
+            };
         }
     }
 

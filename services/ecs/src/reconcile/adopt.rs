@@ -78,7 +78,7 @@ impl Platform {
             });
             match status {
                 Some(status) => {
-                    live.saw(index, &status.state);
+                    live.saw(index, status);
                     let ran = !matches!(
                         &status.state,
                         wharf_engine::ContainerState::Exited { started_at: None, .. }
@@ -159,7 +159,7 @@ impl Platform {
             let Some(live) = self.live.get(sandbox.id.as_str()) else { continue };
             for container in &sandbox.containers {
                 if let Some(index) = live.index_of(container.id.as_str()) {
-                    live.saw(index, &container.state);
+                    live.saw(index, container);
                     live.logged[index].notify_one();
                 }
             }

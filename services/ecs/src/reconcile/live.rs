@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use wharf_contracts::{Interface, ResolvedImage};
 use wharf_core::Timestamp;
-use wharf_engine::{ContainerState, EventKind, ExitStatus};
+use wharf_engine::{ContainerState, ContainerStatus, EventKind, ExitStatus, HealthStatus};
 
 use crate::plan::task::{Observation, Seen, SeenContainer};
 use crate::records::{Task, TaskKey};
@@ -64,13 +64,23 @@ impl Live {
     }
 
     /// Folds what the engine says of a container.
-    pub fn saw(&self, index: usize, state: &ContainerState) {
+    pub fn saw(&self, index: usize, status: &ContainerStatus) {
         let mut live = self.state.lock();
         let seen = &mut live.seen.containers[index].engine;
-        match state {
-            ContainerState::Running { started_at, .. } => saw_started(seen, *started_at),
+        match &status.state {
+            ContainerState::Running { started_at, .. } | ContainerState::Paused { started_at, .. } => {
+                saw_started(seen, *started_at);
+            }
+            // As on AWS, a container that is started again in its task does not stop meanwhile.
+            ContainerState::Restarting { exit, .. } => saw_started(seen, exit.at),
             ContainerState::Exited { started_at, exit } => saw_exited(seen, *started_at, exit),
         }
+        saw_health(seen, status.health);
+    }
+
+    /// Its program cannot be run.
+    pub fn never_ran(&self, index: usize, exit: &ExitStatus) {
+        saw_exited(&mut self.state.lock().seen.containers[index].engine, None, exit);
     }
 
     /// Folds an event. Returns whether there is something to reconcile.
@@ -78,18 +88,30 @@ impl Live {
         let mut live = self.state.lock();
         let seen = &mut live.seen.containers[index].engine;
         match kind {
-            EventKind::Started { .. } => saw_started(seen, at),
+            EventKind::Started { .. } => {
+                saw_started(seen, at);
+                // Started again, it has to say anew how it is.
+                if let Seen::Running { health: Some(health), .. } = seen {
+                    *health = HealthStatus::Starting;
+                }
+            }
+            EventKind::Health(health) => saw_health(seen, Some(*health)),
             EventKind::Exited(exit) => {
                 let started_at = if exit.start_error.is_some() {
                     None
-                } else if let Seen::Running { started_at } = seen {
+                } else if let Seen::Running { started_at, .. } = seen {
                     Some(*started_at)
                 } else {
                     Some(exit.at)
                 };
                 saw_exited(seen, started_at, exit);
             }
-            EventKind::Logged { .. } => return false,
+            EventKind::Created
+            | EventKind::OutOfMemory
+            | EventKind::Paused
+            | EventKind::Resumed
+            | EventKind::Restarting { .. }
+            | EventKind::Logged { .. } => return false,
         }
         true
     }
@@ -97,10 +119,16 @@ impl Live {
 
 fn saw_started(seen: &mut Seen, at: Timestamp) {
     match seen {
-        Seen::Absent => *seen = Seen::Running { started_at: at },
+        Seen::Absent => *seen = Seen::Running { started_at: at, health: None },
         // The exit was told first.
         Seen::Exited { started_at: Some(started_at), .. } => *started_at = at.min(*started_at),
         Seen::Running { .. } | Seen::Exited { .. } | Seen::Lost { .. } => {}
+    }
+}
+
+fn saw_health(seen: &mut Seen, says: Option<HealthStatus>) {
+    if let Seen::Running { health, .. } = seen {
+        *health = says;
     }
 }
 
@@ -111,6 +139,7 @@ fn saw_exited(seen: &mut Seen, started_at: Option<Timestamp>, exit: &ExitStatus)
             at: exit.at,
             code: exit.code,
             oom_killed: exit.oom_killed,
+            storage_exceeded: exit.storage_exceeded,
             start_error: exit.start_error.clone(),
         };
     }

@@ -1,18 +1,27 @@
 //! From a task and its definition to what the engine is asked for. Pure.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use wharf_contracts::{ImageConfig, Interface, ResolvedImage};
 use wharf_engine::{
-    ContainerId, ContainerSpec, HostEntry, ProcessSpec, Resources, Rlimit, SandboxId, SandboxResources,
-    SandboxSpec, Tmpfs,
+    ContainerId, ContainerSpec, HealthCheck, HostEntry, Init, InitialContent, Mount, MountSource,
+    ProcessSpec, Resources, RestartPolicy, Rlimit, SandboxId, SandboxResources, SandboxSpec, Tmpfs,
+    VolumeName,
 };
 
-use crate::records::{ContainerDefinition, ContainerOverride, Task, TaskDefinition};
+use crate::handlers::ATTEMPT_PERIOD_DEFAULT;
+use crate::records::{
+    ContainerDefinition, ContainerOverride, HealthCheck as HealthCheckRecord,
+    RestartPolicy as RestartPolicyRecord, Task, TaskDefinition, VolumesFrom,
+};
 
 /// Processes of one Fargate task.
 const TASK_PIDS_MAX: u32 = 4096;
 const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
+/// What `CMD-SHELL` runs its command with.
+const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 /// The label by which a sandbox is known to be ours after a restart.
 pub const OWNER_LABEL: (&str, &str) = ("owner", "ecs");
 /// Where a task finds its metadata (Amazon ECS Developer Guide, "task metadata endpoint").
@@ -23,7 +32,7 @@ pub fn sandbox_id(task: &Task) -> Option<SandboxId> {
     SandboxId::new(task.id.clone())
 }
 
-pub fn sandbox(task: &Task, interface: &Interface) -> Option<SandboxSpec> {
+pub fn sandbox(task: &Task, definition: &TaskDefinition, interface: &Interface) -> Option<SandboxSpec> {
     let (_, domain) = interface.private_dns_name.split_once('.').unwrap_or_default();
     Some(SandboxSpec {
         hostname: interface.private_dns_name.chars().take(64).collect(),
@@ -43,6 +52,9 @@ pub fn sandbox(task: &Task, interface: &Interface) -> Option<SandboxSpec> {
             (OWNER_LABEL.0.to_owned(), OWNER_LABEL.1.to_owned()),
             ("task".to_owned(), task.arn.clone()),
         ],
+        volumes: (0..definition.volumes.len()).filter_map(volume_name).collect(),
+        ephemeral_storage_bytes: (task.ephemeral_storage_gib > 0)
+            .then(|| u64::from(task.ephemeral_storage_gib) * GIB),
         ..SandboxSpec::new(sandbox_id(task)?)
     })
 }
@@ -92,8 +104,15 @@ pub fn container(
             cpu_shares: (record.cpu > 0).then(|| record.cpu.clamp(2, 262_144)),
             memory_bytes: record.memory_mib.map(|mib| u64::from(mib) * MIB),
             memory_reservation_bytes: record.memory_reservation_mib.map(|mib| u64::from(mib) * MIB),
-            pids_max: None,
+            ..Resources::default()
         },
+        mounts: mounts(definition, index, &image.config),
+        init: match of.init_process_enabled {
+            Some(true) => Init::Reaper,
+            Some(false) | None => Init::Program,
+        },
+        health: of.health_check.as_ref().map(health_check),
+        restart: of.restart_policy.as_ref().filter(|policy| policy.enabled).map(restart_policy),
         tmpfs: of
             .tmpfs
             .iter()
@@ -107,6 +126,71 @@ pub fn container(
         labels: labels(task, definition, index),
         ..ContainerSpec::new(id, Vec::new())
     })
+}
+
+/// A task's volumes by number: their names may be longer than the engine's.
+fn volume_name(index: usize) -> Option<VolumeName> {
+    VolumeName::new(format!("v{index}"))
+}
+
+/// Its own mount points, then those of the containers that it has volumes from; of two at one path
+/// the first. What the image declares a volume starts with what the image has there.
+fn mounts(definition: &TaskDefinition, index: usize, image: &ImageConfig) -> Vec<Mount> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    // There is no cycle (checked at registration), so this ends.
+    let mut left = vec![(index, false)];
+    while let Some((index, all_read_only)) = left.pop() {
+        let of = &definition.containers[index];
+        for point in &of.mount_points {
+            let Some(volume) = volume_name(point.volume) else { continue };
+            if mounts.iter().any(|known| known.target == point.path) {
+                continue;
+            }
+            let declared = image.volumes.iter().any(|path| same_path(path, &point.path));
+            mounts.push(Mount {
+                source: MountSource::Sandbox(volume),
+                target: point.path.clone(),
+                readonly: all_read_only || point.read_only == Some(true),
+                content: if declared { InitialContent::FromImage } else { InitialContent::AsItIs },
+            });
+        }
+        let inherited = |from: &VolumesFrom| (from.container, all_read_only || from.read_only == Some(true));
+        left.extend(of.volumes_from.iter().rev().map(inherited));
+    }
+    // A mount below another one comes after it.
+    mounts.sort_by_key(|mount| mount.target.split('/').filter(|part| !part.is_empty()).count());
+    mounts
+}
+
+fn same_path(a: &str, b: &str) -> bool {
+    let parts =
+        |path: &str| path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    parts(a) == parts(b)
+}
+
+fn health_check(of: &HealthCheckRecord) -> HealthCheck {
+    let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+    let args = match of.command.split_first() {
+        Some((first, rest)) if first == "CMD-SHELL" => {
+            SHELL.iter().map(|&part| part.to_owned()).chain(rest.iter().cloned()).collect()
+        }
+        Some((_, rest)) => rest.to_vec(),
+        None => Vec::new(),
+    };
+    HealthCheck {
+        args,
+        interval: seconds(of.interval),
+        timeout: seconds(of.timeout),
+        retries: of.retries,
+        start_period: seconds(of.start_period.unwrap_or(0)),
+    }
+}
+
+fn restart_policy(of: &RestartPolicyRecord) -> RestartPolicy {
+    RestartPolicy::OncePerPeriod {
+        period: Duration::from_secs(u64::from(of.attempt_period.unwrap_or(ATTEMPT_PERIOD_DEFAULT))),
+        ignored_exit_codes: of.ignored_exit_codes.clone(),
+    }
 }
 
 /// As Docker does: an entry point of the definition puts the image's command aside.

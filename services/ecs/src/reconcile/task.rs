@@ -93,7 +93,7 @@ impl Platform {
             }
             match step {
                 Step::Provision => self.provision(&task, &definition, &live).await?,
-                Step::Prepare => self.prepare(&task, &live).await?,
+                Step::Prepare => self.prepare(&task, &definition, &live).await?,
                 Step::Start(indices) => {
                     let starts = indices.iter().map(|&index| self.start(&task, &definition, &live, index));
                     join_all(starts).await.into_iter().collect::<Result<(), _>>()?;
@@ -185,7 +185,7 @@ impl Platform {
                 let state = live.state.lock();
                 state.interface.is_some() && !state.seen.prepared
             };
-            if ready { self.prepare(task, live).await } else { Ok(()) }
+            if ready { self.prepare(task, definition, live).await } else { Ok(()) }
         };
         let (place, images, streams) = tokio::join!(
             place,
@@ -315,8 +315,8 @@ impl Platform {
         Ok(())
     }
 
-    async fn prepare(&self, task: &Task, live: &Live) -> Result<(), StepError> {
-        let wanted = live.state.lock().interface.as_ref().and_then(|on| spec::sandbox(task, on));
+    async fn prepare(&self, task: &Task, definition: &TaskDefinition, live: &Live) -> Result<(), StepError> {
+        let wanted = live.state.lock().interface.as_ref().and_then(|on| spec::sandbox(task, definition, on));
         let Some(wanted) = wanted else {
             fail(live, "ResourceInitializationError: the task's sandbox cannot be described".to_owned());
             return Ok(());
@@ -350,7 +350,7 @@ impl Platform {
         let id = wanted.id.clone();
         match self.engine.start_container(&sandbox, wanted).await {
             Ok(status) => {
-                live.saw(index, &status.state);
+                live.saw(index, &status);
                 self.forward(task, definition, live, index, id);
                 Ok(())
             }
@@ -363,9 +363,7 @@ impl Platform {
     }
 
     fn never_ran(&self, live: &Live, index: usize, message: String) {
-        let exit =
-            ExitStatus { at: self.clock.now(), code: None, oom_killed: false, start_error: Some(message) };
-        live.saw(index, &wharf_engine::ContainerState::Exited { started_at: None, exit });
+        live.never_ran(index, &ExitStatus::never_ran(self.clock.now(), None, message));
     }
 
     /// Starts the log forwarder of a container that runs or has run, unless there is one.

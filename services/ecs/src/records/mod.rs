@@ -8,12 +8,14 @@ mod task_definition;
 
 pub use cluster::{Cluster, ClusterStatus, StrategyItem};
 pub use task::{
-    AttachmentStatus, Container, ContainerOverride, ContainerStatus, DesiredStatus, IdempotencyToken,
-    InterfaceRecord, Overrides, StopCode, StopRecord, Task, TaskNetwork, TaskStatus, TaskTimes,
+    AttachmentStatus, Container, ContainerHealth, ContainerOverride, ContainerStatus, DesiredStatus,
+    IdempotencyToken, InterfaceRecord, Overrides, StopCode, StopRecord, Task, TaskNetwork, TaskStatus,
+    TaskTimes,
 };
 pub use task_definition::{
-    AwsLogs, ContainerDefinition, Dependency, DependencyCondition, Family, LogConfiguration, NetworkMode,
-    PortMapping, TaskDefinition, TaskDefinitionStatus, TmpfsMount, Ulimit,
+    AwsLogs, ContainerDefinition, Dependency, DependencyCondition, Family, HealthCheck, HostVolume,
+    LogConfiguration, MountPoint, NetworkMode, PortMapping, RestartPolicy, TaskDefinition,
+    TaskDefinitionStatus, TmpfsMount, Ulimit, Volume, VolumesFrom,
 };
 
 use wharf_core::Scope;

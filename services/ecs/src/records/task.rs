@@ -167,6 +167,8 @@ pub struct Overrides {
     pub cpu: Option<u32>,
     pub memory_mib: Option<u32>,
     pub execution_role_arn: Option<String>,
+    #[serde(default)]
+    pub ephemeral_storage_gib: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,6 +217,31 @@ pub struct Container {
     pub reason: Option<String>,
     /// The number of the signal that asks it to stop, from its image.
     pub stop_signal: Option<i32>,
+    #[serde(default)]
+    pub health: ContainerHealth,
+    /// As its definition says. Of a record of release 0.1, which has no health either: no matter.
+    #[serde(default)]
+    pub essential: bool,
+}
+
+/// What a container's health check says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ContainerHealth {
+    /// It has none, or it has not said anything yet.
+    #[default]
+    Unknown,
+    Healthy,
+    Unhealthy,
+}
+
+impl ContainerHealth {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "UNKNOWN",
+            Self::Healthy => "HEALTHY",
+            Self::Unhealthy => "UNHEALTHY",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,11 +283,30 @@ pub struct Task {
     pub network: TaskNetwork,
     pub availability_zone: String,
     pub containers: Vec<Container>,
+    /// What its containers may write, in GiB. 0 in a record of release 0.1: no limit.
+    #[serde(default)]
+    pub ephemeral_storage_gib: u32,
     pub times: TaskTimes,
     pub stop: Option<StopRecord>,
 }
 
 impl Task {
+    /// Of its essential containers together (API reference, `HealthCheck`): unhealthy as soon as one
+    /// is, healthy when all are.
+    pub fn health(&self) -> ContainerHealth {
+        let mut essential = self.containers.iter().filter(|container| container.essential).peekable();
+        let mut health =
+            if essential.peek().is_some() { ContainerHealth::Healthy } else { ContainerHealth::Unknown };
+        for container in essential {
+            match container.health {
+                ContainerHealth::Unhealthy => return ContainerHealth::Unhealthy,
+                ContainerHealth::Unknown => health = ContainerHealth::Unknown,
+                ContainerHealth::Healthy => {}
+            }
+        }
+        health
+    }
+
     pub fn definition_key(&self) -> TaskDefinitionKey {
         (self.scope.clone(), self.family.clone(), self.revision)
     }

@@ -77,6 +77,11 @@ pub struct TaskDefinition {
     /// `None`: not given, which is `bridge` on EC2.
     pub network_mode: Option<NetworkMode>,
     pub containers: Vec<ContainerDefinition>,
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
+    /// `None`: not given.
+    #[serde(default)]
+    pub ephemeral_storage_gib: Option<u32>,
     pub requires_compatibilities: Vec<String>,
     pub compatibilities: Vec<String>,
     pub requires_attributes: Vec<String>,
@@ -142,6 +147,66 @@ pub struct ContainerDefinition {
     pub docker_labels: BTreeMap<String, String>,
     pub depends_on: Vec<Dependency>,
     pub log_configuration: Option<LogConfiguration>,
+    #[serde(default)]
+    pub init_process_enabled: Option<bool>,
+    #[serde(default)]
+    pub mount_points: Vec<MountPoint>,
+    #[serde(default)]
+    pub volumes_from: Vec<VolumesFrom>,
+    #[serde(default)]
+    pub health_check: Option<HealthCheck>,
+    #[serde(default)]
+    pub restart_policy: Option<RestartPolicy>,
+}
+
+/// A volume of the task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    pub name: String,
+    /// `host` was given, with a path of the container instance or without.
+    pub host: Option<HostVolume>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostVolume {
+    pub source_path: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountPoint {
+    /// The index of the volume.
+    pub volume: usize,
+    pub path: String,
+    /// `None`: not given, which is `false`.
+    pub read_only: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumesFrom {
+    /// The index of the container.
+    pub container: usize,
+    /// `None`: not given, which is `false`.
+    pub read_only: Option<bool>,
+}
+
+/// Times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// With `CMD` or `CMD-SHELL` in front.
+    pub command: Vec<String>,
+    pub interval: u32,
+    pub timeout: u32,
+    pub retries: u32,
+    /// `None`: not given, which is 0.
+    pub start_period: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartPolicy {
+    pub enabled: bool,
+    pub ignored_exit_codes: Vec<i32>,
+    /// In seconds; `None`: not given.
+    pub attempt_period: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +241,8 @@ pub enum DependencyCondition {
     Complete,
     /// It has exited with code 0.
     Success,
+    /// Its health check has succeeded.
+    Healthy,
 }
 
 impl DependencyCondition {
@@ -184,6 +251,7 @@ impl DependencyCondition {
             Self::Start => "START",
             Self::Complete => "COMPLETE",
             Self::Success => "SUCCESS",
+            Self::Healthy => "HEALTHY",
         }
     }
 }

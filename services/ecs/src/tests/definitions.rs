@@ -169,25 +169,27 @@ async fn what_is_wrong_with_a_definition_is_said_in_the_words_of_aws() {
 
 #[tokio::test]
 async fn what_wharf_does_not_do_is_refused_by_name() {
-    use types::ContainerCondition;
     let cases: Vec<(Request, &str)> = vec![
         (with(|of| of.task_role_arn = Some("arn:aws:iam::000000000000:role/x".into())), "taskRoleArn"),
-        (with(|of| of.volumes = Some(vec![types::Volume::default()])), "volumes"),
         (
-            with(|of| of.ephemeral_storage = Some(types::EphemeralStorage { size_in_gi_b: 30 })),
-            "ephemeralStorage",
+            with(|of| {
+                let volume = types::Volume {
+                    efs_volume_configuration: Some(Default::default()),
+                    ..types::Volume::default()
+                };
+                of.volumes = Some(vec![volume]);
+            }),
+            "efsVolumeConfiguration",
         ),
-        (with_container(|of| of.health_check = Some(Default::default())), "healthCheck"),
         (with_container(|of| of.privileged = Some(true)), "privileged"),
         (with_container(|of| of.secrets = Some(vec![Default::default()])), "secrets"),
         (
             with_container(|of| {
                 of.linux_parameters =
-                    Some(types::LinuxParameters { init_process_enabled: Some(true), ..Default::default() });
+                    Some(types::LinuxParameters { max_swap: Some(1), ..Default::default() });
             }),
-            "initProcessEnabled",
+            "maxSwap",
         ),
-        (pair(|one, _| one.depends_on = Some(on("two", ContainerCondition::Healthy))), "HEALTHY"),
         (option("awslogs-datetime-format", Some("%Y")), "awslogs-datetime-format"),
         (
             with_container(|of| {

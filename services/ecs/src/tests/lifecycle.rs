@@ -44,6 +44,7 @@ async fn a_task_runs_with_what_was_asked_for_and_stops_when_told() {
             working_dir: "/srv".into(),
             stop_signal: Some("SIGQUIT".into()),
             user: "app".into(),
+            ..ImageConfig::default()
         },
     );
     let mut wanted = logging(container("main"));

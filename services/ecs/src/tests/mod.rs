@@ -3,6 +3,7 @@
 mod clusters;
 mod definitions;
 mod described;
+mod features;
 mod lifecycle;
 mod listing;
 mod survival;
