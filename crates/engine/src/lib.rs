@@ -44,7 +44,7 @@ pub use isolation::{Device, DeviceAccess, Init, IpcMode, PidMode, Privileges, Sy
 pub use restart::{Asked, Ended, RestartPolicy, Verdict};
 pub use spec::{
     BlockIo, BlockLimit, ContainerId, ContainerSpec, HostEntry, ProcessSpec, Resources, Rlimit, SandboxId,
-    SandboxResources, SandboxSpec, Signal, Tmpfs, VolumeName,
+    SandboxResources, SandboxSpec, Signal, Tmpfs, VolumeName, WritableLayer,
 };
 pub use status::{
     BlockStats, ContainerState, ContainerStatus, CpuStats, ExitStatus, MemoryStats, NetworkStats,

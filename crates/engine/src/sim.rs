@@ -270,7 +270,7 @@ impl Engine for Sim {
     }
 
     async fn exec(&self, container: &ContainerId, spec: ExecSpec) -> Result<Session, EngineError> {
-        self.begin_exec(container, spec)
+        self.begin_exec(container, &spec)
     }
 
     async fn attach(&self, container: &ContainerId, spec: AttachSpec) -> Result<Session, EngineError> {

@@ -180,9 +180,13 @@ impl Sim {
         self.world.lock().sessions.count(container)
     }
 
-    pub(super) fn begin_exec(&self, container: &ContainerId, spec: ExecSpec) -> Result<Session, EngineError> {
-        let (id, output) = self.operation(|world, _| world.exec(container, &spec))?;
-        let echoes = self.operation(|world, _| world.run_script(container, id, &spec))?;
+    pub(super) fn begin_exec(
+        &self,
+        container: &ContainerId,
+        spec: &ExecSpec,
+    ) -> Result<Session, EngineError> {
+        let (id, output) = self.operation(|world, _| world.exec(container, spec))?;
+        let echoes = self.operation(|world, _| world.run_script(container, id, spec))?;
         let input = (spec.stdin == SessionStdin::Open).then(|| -> SessionInput {
             let container = container.clone();
             Box::new(Input {

@@ -1,0 +1,4 @@
+//! Pure decisions about containers run by hand.
+
+pub mod names;
+pub mod spec;
