@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use support::{Machine, eni, on_a_machine, vpc};
 use wharf_core::SeededRng;
 use wharf_network::linux::{InstanceId, NetlinkPlane, PlaneConfig, PoolSize};
-use wharf_network::{DataPlane, Egress};
+use wharf_network::policy::{Peer, Permission, Policy, SecurityGroup, TCP, Traffic};
+use wharf_network::{DataPlane, Egress, EniSpec, Ipv4Cidr, MacAddress};
 
 fn plane(machine: &Machine, pool: PoolSize) -> NetlinkPlane {
     let config = PlaneConfig {
@@ -110,4 +111,63 @@ fn sustained() {
             machine.runtime.block_on(plane.teardown()).unwrap();
         });
     }
+}
+
+#[test]
+#[ignore = "prints figures, proves nothing"]
+fn policy_of_a_thousand_tasks() {
+    const TASKS: u32 = 1000;
+    const GROUPS: u16 = 20;
+    const RULES: u16 = 50;
+    on_a_machine(|machine| {
+        let plane = plane(machine, PoolSize { ready: 8, kept_max: 32 });
+        let vpc = vpc('c');
+        let runtime = &machine.runtime;
+        let rule = |group: u16, rule: u16, shift: u16| Permission {
+            traffic: Traffic::Ports { protocol: TCP, ports: 1 + rule + shift..=1 + rule + shift },
+            peer: if rule.is_multiple_of(2) {
+                Peer::Cidr(Ipv4Cidr::EVERYWHERE)
+            } else {
+                Peer::Group(format!("sg-{}", (group + rule) % GROUPS))
+            },
+        };
+        let policy = |shift| Policy {
+            groups: (0..GROUPS)
+                .map(|group| {
+                    let ingress = (0..RULES).map(|number| rule(group, number, shift)).collect();
+                    let egress =
+                        vec![Permission { traffic: Traffic::All, peer: Peer::Cidr(Ipv4Cidr::EVERYWHERE) }];
+                    (format!("sg-{group}"), SecurityGroup { ingress, egress })
+                })
+                .collect(),
+            ..Policy::default()
+        };
+        runtime.block_on(plane.set_policy(vpc.clone(), policy(0))).unwrap();
+        let mut attached = Vec::new();
+        for number in 0..TASKS {
+            let address = std::net::Ipv4Addr::from(u32::from_be_bytes([172, 31, 0, 10]) + number);
+            let first = number as u16 % GROUPS;
+            let spec = EniSpec {
+                id: format!("eni-{:017x}", number),
+                address,
+                mac: MacAddress::of(&vpc.id, address),
+                groups: (0..=number as u16 % 3)
+                    .map(|next| format!("sg-{}", (first + next) % GROUPS))
+                    .collect(),
+                ..eni(&vpc, 0, 10, Egress::VpcOnly)
+            };
+            let start = Instant::now();
+            runtime.block_on(plane.attach(spec)).unwrap();
+            attached.push(start.elapsed());
+        }
+        print("attach under 20 groups of 50 rules, up to 1,000 tasks", attached);
+        let mut changed = Vec::new();
+        for round in 1..=11 {
+            let start = Instant::now();
+            runtime.block_on(plane.set_policy(vpc.clone(), policy(round))).unwrap();
+            changed.push(start.elapsed());
+        }
+        print("another policy for 1,000 tasks, one batch", changed);
+        runtime.block_on(plane.teardown()).unwrap();
+    });
 }
