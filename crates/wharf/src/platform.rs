@@ -278,7 +278,7 @@ impl Platform {
                 long_term: Some(self.services.iam.clone()),
                 temporary: None,
             }),
-            authorizer: services::authorizer(),
+            authorizer: self.services.authorizer(),
             clock: Arc::new(SystemClock),
             rng: Arc::new(SystemRng::new()),
             observers: vec![metrics.clone(), Arc::new(UseObserver(self.services.iam.clone()))],

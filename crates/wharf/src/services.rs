@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use wharf_contracts::{ImageSource, RootOnly};
+use wharf_authorizer::IamAuthorizer;
+use wharf_contracts::{Authorizer, ImageSource};
 use wharf_core::{AccountId, Clock, Rng, Scope};
 use wharf_engine::Engine;
 use wharf_network::DataPlane;
+use wharf_ssm::public::PublicFacts;
 use wharf_state::{Builder, Store};
 use wharf_vault::Vault;
 use wharf_wire::Registration;
@@ -19,11 +21,13 @@ pub fn tables(builder: Builder) -> Builder {
     let builder = wharf_ec2::tables(builder);
     let builder = wharf_ecs::tables(builder);
     let builder = wharf_iam::register(builder);
+    let builder = wharf_secretsmanager::tables(builder);
+    let builder = wharf_ssm::tables(builder);
     wharf_logs::register(builder)
 }
 
 /// For `wharf status`.
-pub const NAMES: [&str; 5] = ["ec2", "ecs", "iam", "logs", "sts"];
+pub const NAMES: [&str; 7] = ["ec2", "ecs", "iam", "logs", "secretsmanager", "ssm", "sts"];
 
 /// What the services stand on.
 pub struct Parts {
@@ -43,10 +47,13 @@ pub struct Parts {
 }
 
 pub struct Services {
+    authorizer: Arc<dyn Authorizer>,
     pub ec2: Arc<wharf_ec2::Ec2Service>,
     pub ecs: Arc<wharf_ecs::Ecs>,
     pub iam: Arc<wharf_iam::Iam>,
     pub logs: Arc<wharf_logs::Logs>,
+    pub secretsmanager: Arc<wharf_secretsmanager::SecretsManager>,
+    pub ssm: Arc<wharf_ssm::Ssm>,
     pub sts: Arc<wharf_sts::Sts>,
 }
 
@@ -68,8 +75,26 @@ impl Services {
             store: store.clone(),
             clock: Arc::clone(&clock),
             rng: Arc::clone(&rng),
-            vault,
+            vault: vault.clone(),
             default_account,
+        });
+        let authorizer: Arc<dyn Authorizer> = Arc::new(IamAuthorizer::new(iam.clone()));
+        let secretsmanager = wharf_secretsmanager::SecretsManager::new(wharf_secretsmanager::Dependencies {
+            store: store.clone(),
+            vault: vault.clone(),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+            authorizer: Arc::clone(&authorizer),
+        });
+        let ssm = wharf_ssm::Ssm::new(wharf_ssm::Dependencies {
+            store: store.clone(),
+            vault,
+            clock: Arc::clone(&clock),
+            authorizer: Arc::clone(&authorizer),
+            public: PublicFacts {
+                regions: wharf_ec2::region_names().map(ToOwned::to_owned).collect(),
+                services: NAMES.map(ToOwned::to_owned).to_vec(),
+            },
         });
         let logs = wharf_logs::Logs::new(store.clone(), Arc::clone(&clock));
         let ec2 = Arc::new(wharf_ec2::Ec2Service::new(wharf_ec2::Ec2Config {
@@ -91,7 +116,7 @@ impl Services {
             endpoint_url: None,
         });
         endpoints.answer_with(ecs.clone());
-        Self { ec2, ecs, iam, logs, sts: wharf_sts::Sts::new() }
+        Self { authorizer, ec2, ecs, iam, logs, secretsmanager, ssm, sts: wharf_sts::Sts::new() }
     }
 
     /// Brings records and machine together, then begins to reconcile.
@@ -100,6 +125,8 @@ impl Services {
         self.ec2.warm(home).await.context(|| "the default VPC could not be made".to_owned())?;
         self.ecs.start().await.context(|| "the running tasks could not be taken over".to_owned())?;
         tokio::spawn(Arc::clone(&self.logs).sweep_forever());
+        tokio::spawn(Arc::clone(&self.secretsmanager).sweep_forever());
+        tokio::spawn(Arc::clone(&self.ssm).sweep_forever());
         tokio::spawn(Arc::clone(&self.iam).flush_uses_forever());
         Ok(())
     }
@@ -111,6 +138,11 @@ impl Services {
         self.ec2.forget().await.context(what)
     }
 
+    /// Decides every request by IAM's policies.
+    pub fn authorizer(&self) -> Arc<dyn Authorizer> {
+        Arc::clone(&self.authorizer)
+    }
+
     /// What the pipeline answers for.
     pub fn registrations(&self) -> Vec<Registration> {
         let registration = Registration::with_authorization;
@@ -119,12 +151,12 @@ impl Services {
             registration(wharf_ecs::service(self.ecs.clone()), wharf_ecs::authorization(&self.ecs)),
             registration(wharf_iam_api::service(self.iam.clone()), wharf_iam::authorization(&self.iam)),
             registration(wharf_logs_api::service(self.logs.clone()), wharf_logs::authorization(&self.logs)),
+            registration(
+                wharf_secretsmanager_api::service(self.secretsmanager.clone()),
+                wharf_secretsmanager::authorization(&self.secretsmanager),
+            ),
+            registration(wharf_ssm_api::service(self.ssm.clone()), wharf_ssm::authorization(&self.ssm)),
             registration(wharf_sts_api::service(self.sts.clone()), wharf_sts::authorization(&self.sts)),
         ]
     }
-}
-
-/// Nobody but the root users of accounts exists yet, and they may do all in their accounts.
-pub fn authorizer() -> Arc<RootOnly> {
-    Arc::new(RootOnly)
 }
