@@ -16,6 +16,86 @@ use crate::{shapes, types};
 /// One method for each operation. A method that is not written answers `NotImplemented`.
 #[async_trait]
 pub trait Ec2: Send + Sync + 'static {
+    async fn authorize_security_group_egress(
+        &self,
+        _context: &RequestContext,
+        _input: types::AuthorizeSecurityGroupEgressRequest,
+    ) -> Result<types::AuthorizeSecurityGroupEgressResult, ApiError> {
+        Err(ApiError::not_implemented("ec2:AuthorizeSecurityGroupEgress"))
+    }
+
+    async fn authorize_security_group_ingress(
+        &self,
+        _context: &RequestContext,
+        _input: types::AuthorizeSecurityGroupIngressRequest,
+    ) -> Result<types::AuthorizeSecurityGroupIngressResult, ApiError> {
+        Err(ApiError::not_implemented("ec2:AuthorizeSecurityGroupIngress"))
+    }
+
+    async fn create_network_acl(
+        &self,
+        _context: &RequestContext,
+        _input: types::CreateNetworkAclRequest,
+    ) -> Result<types::CreateNetworkAclResult, ApiError> {
+        Err(ApiError::not_implemented("ec2:CreateNetworkAcl"))
+    }
+
+    async fn create_network_acl_entry(
+        &self,
+        _context: &RequestContext,
+        _input: types::CreateNetworkAclEntryRequest,
+    ) -> Result<(), ApiError> {
+        Err(ApiError::not_implemented("ec2:CreateNetworkAclEntry"))
+    }
+
+    async fn create_security_group(
+        &self,
+        _context: &RequestContext,
+        _input: types::CreateSecurityGroupRequest,
+    ) -> Result<types::CreateSecurityGroupResult, ApiError> {
+        Err(ApiError::not_implemented("ec2:CreateSecurityGroup"))
+    }
+
+    async fn create_tags(
+        &self,
+        _context: &RequestContext,
+        _input: types::CreateTagsRequest,
+    ) -> Result<(), ApiError> {
+        Err(ApiError::not_implemented("ec2:CreateTags"))
+    }
+
+    async fn delete_network_acl(
+        &self,
+        _context: &RequestContext,
+        _input: types::DeleteNetworkAclRequest,
+    ) -> Result<(), ApiError> {
+        Err(ApiError::not_implemented("ec2:DeleteNetworkAcl"))
+    }
+
+    async fn delete_network_acl_entry(
+        &self,
+        _context: &RequestContext,
+        _input: types::DeleteNetworkAclEntryRequest,
+    ) -> Result<(), ApiError> {
+        Err(ApiError::not_implemented("ec2:DeleteNetworkAclEntry"))
+    }
+
+    async fn delete_security_group(
+        &self,
+        _context: &RequestContext,
+        _input: types::DeleteSecurityGroupRequest,
+    ) -> Result<types::DeleteSecurityGroupResult, ApiError> {
+        Err(ApiError::not_implemented("ec2:DeleteSecurityGroup"))
+    }
+
+    async fn delete_tags(
+        &self,
+        _context: &RequestContext,
+        _input: types::DeleteTagsRequest,
+    ) -> Result<(), ApiError> {
+        Err(ApiError::not_implemented("ec2:DeleteTags"))
+    }
+
     async fn describe_account_attributes(
         &self,
         _context: &RequestContext,
@@ -72,6 +152,14 @@ pub trait Ec2: Send + Sync + 'static {
         Err(ApiError::not_implemented("ec2:DescribeRouteTables"))
     }
 
+    async fn describe_security_group_references(
+        &self,
+        _context: &RequestContext,
+        _input: types::DescribeSecurityGroupReferencesRequest,
+    ) -> Result<types::DescribeSecurityGroupReferencesResult, ApiError> {
+        Err(ApiError::not_implemented("ec2:DescribeSecurityGroupReferences"))
+    }
+
     async fn describe_security_group_rules(
         &self,
         _context: &RequestContext,
@@ -96,6 +184,14 @@ pub trait Ec2: Send + Sync + 'static {
         Err(ApiError::not_implemented("ec2:DescribeSubnets"))
     }
 
+    async fn describe_tags(
+        &self,
+        _context: &RequestContext,
+        _input: types::DescribeTagsRequest,
+    ) -> Result<types::DescribeTagsResult, ApiError> {
+        Err(ApiError::not_implemented("ec2:DescribeTags"))
+    }
+
     async fn describe_vpc_attribute(
         &self,
         _context: &RequestContext,
@@ -110,6 +206,70 @@ pub trait Ec2: Send + Sync + 'static {
         _input: types::DescribeVpcsRequest,
     ) -> Result<types::DescribeVpcsResult, ApiError> {
         Err(ApiError::not_implemented("ec2:DescribeVpcs"))
+    }
+
+    async fn get_security_groups_for_vpc(
+        &self,
+        _context: &RequestContext,
+        _input: types::GetSecurityGroupsForVpcRequest,
+    ) -> Result<types::GetSecurityGroupsForVpcResult, ApiError> {
+        Err(ApiError::not_implemented("ec2:GetSecurityGroupsForVpc"))
+    }
+
+    async fn modify_security_group_rules(
+        &self,
+        _context: &RequestContext,
+        _input: types::ModifySecurityGroupRulesRequest,
+    ) -> Result<types::ModifySecurityGroupRulesResult, ApiError> {
+        Err(ApiError::not_implemented("ec2:ModifySecurityGroupRules"))
+    }
+
+    async fn replace_network_acl_association(
+        &self,
+        _context: &RequestContext,
+        _input: types::ReplaceNetworkAclAssociationRequest,
+    ) -> Result<types::ReplaceNetworkAclAssociationResult, ApiError> {
+        Err(ApiError::not_implemented("ec2:ReplaceNetworkAclAssociation"))
+    }
+
+    async fn replace_network_acl_entry(
+        &self,
+        _context: &RequestContext,
+        _input: types::ReplaceNetworkAclEntryRequest,
+    ) -> Result<(), ApiError> {
+        Err(ApiError::not_implemented("ec2:ReplaceNetworkAclEntry"))
+    }
+
+    async fn revoke_security_group_egress(
+        &self,
+        _context: &RequestContext,
+        _input: types::RevokeSecurityGroupEgressRequest,
+    ) -> Result<types::RevokeSecurityGroupEgressResult, ApiError> {
+        Err(ApiError::not_implemented("ec2:RevokeSecurityGroupEgress"))
+    }
+
+    async fn revoke_security_group_ingress(
+        &self,
+        _context: &RequestContext,
+        _input: types::RevokeSecurityGroupIngressRequest,
+    ) -> Result<types::RevokeSecurityGroupIngressResult, ApiError> {
+        Err(ApiError::not_implemented("ec2:RevokeSecurityGroupIngress"))
+    }
+
+    async fn update_security_group_rule_descriptions_egress(
+        &self,
+        _context: &RequestContext,
+        _input: types::UpdateSecurityGroupRuleDescriptionsEgressRequest,
+    ) -> Result<types::UpdateSecurityGroupRuleDescriptionsEgressResult, ApiError> {
+        Err(ApiError::not_implemented("ec2:UpdateSecurityGroupRuleDescriptionsEgress"))
+    }
+
+    async fn update_security_group_rule_descriptions_ingress(
+        &self,
+        _context: &RequestContext,
+        _input: types::UpdateSecurityGroupRuleDescriptionsIngressRequest,
+    ) -> Result<types::UpdateSecurityGroupRuleDescriptionsIngressResult, ApiError> {
+        Err(ApiError::not_implemented("ec2:UpdateSecurityGroupRuleDescriptionsIngress"))
     }
 }
 
@@ -134,18 +294,42 @@ impl Service for Dispatch {
         let handler = &*self.0;
         Box::pin(async move {
             let output: Box<dyn Structure> = match operation {
-                0 => Box::new(handler.describe_account_attributes(context, take(input)?).await?),
-                1 => Box::new(handler.describe_availability_zones(context, take(input)?).await?),
-                2 => Box::new(handler.describe_internet_gateways(context, take(input)?).await?),
-                3 => Box::new(handler.describe_network_acls(context, take(input)?).await?),
-                4 => Box::new(handler.describe_network_interfaces(context, take(input)?).await?),
-                5 => Box::new(handler.describe_regions(context, take(input)?).await?),
-                6 => Box::new(handler.describe_route_tables(context, take(input)?).await?),
-                7 => Box::new(handler.describe_security_group_rules(context, take(input)?).await?),
-                8 => Box::new(handler.describe_security_groups(context, take(input)?).await?),
-                9 => Box::new(handler.describe_subnets(context, take(input)?).await?),
-                10 => Box::new(handler.describe_vpc_attribute(context, take(input)?).await?),
-                11 => Box::new(handler.describe_vpcs(context, take(input)?).await?),
+                0 => Box::new(handler.authorize_security_group_egress(context, take(input)?).await?),
+                1 => Box::new(handler.authorize_security_group_ingress(context, take(input)?).await?),
+                2 => Box::new(handler.create_network_acl(context, take(input)?).await?),
+                3 => Box::new(handler.create_network_acl_entry(context, take(input)?).await?),
+                4 => Box::new(handler.create_security_group(context, take(input)?).await?),
+                5 => Box::new(handler.create_tags(context, take(input)?).await?),
+                6 => Box::new(handler.delete_network_acl(context, take(input)?).await?),
+                7 => Box::new(handler.delete_network_acl_entry(context, take(input)?).await?),
+                8 => Box::new(handler.delete_security_group(context, take(input)?).await?),
+                9 => Box::new(handler.delete_tags(context, take(input)?).await?),
+                10 => Box::new(handler.describe_account_attributes(context, take(input)?).await?),
+                11 => Box::new(handler.describe_availability_zones(context, take(input)?).await?),
+                12 => Box::new(handler.describe_internet_gateways(context, take(input)?).await?),
+                13 => Box::new(handler.describe_network_acls(context, take(input)?).await?),
+                14 => Box::new(handler.describe_network_interfaces(context, take(input)?).await?),
+                15 => Box::new(handler.describe_regions(context, take(input)?).await?),
+                16 => Box::new(handler.describe_route_tables(context, take(input)?).await?),
+                17 => Box::new(handler.describe_security_group_references(context, take(input)?).await?),
+                18 => Box::new(handler.describe_security_group_rules(context, take(input)?).await?),
+                19 => Box::new(handler.describe_security_groups(context, take(input)?).await?),
+                20 => Box::new(handler.describe_subnets(context, take(input)?).await?),
+                21 => Box::new(handler.describe_tags(context, take(input)?).await?),
+                22 => Box::new(handler.describe_vpc_attribute(context, take(input)?).await?),
+                23 => Box::new(handler.describe_vpcs(context, take(input)?).await?),
+                24 => Box::new(handler.get_security_groups_for_vpc(context, take(input)?).await?),
+                25 => Box::new(handler.modify_security_group_rules(context, take(input)?).await?),
+                26 => Box::new(handler.replace_network_acl_association(context, take(input)?).await?),
+                27 => Box::new(handler.replace_network_acl_entry(context, take(input)?).await?),
+                28 => Box::new(handler.revoke_security_group_egress(context, take(input)?).await?),
+                29 => Box::new(handler.revoke_security_group_ingress(context, take(input)?).await?),
+                30 => Box::new(
+                    handler.update_security_group_rule_descriptions_egress(context, take(input)?).await?,
+                ),
+                31 => Box::new(
+                    handler.update_security_group_rule_descriptions_ingress(context, take(input)?).await?,
+                ),
                 _ => return Err(ApiError::not_implemented(format_args!("operation {operation} of ec2"))),
             };
             Ok(output)
@@ -165,6 +349,146 @@ pub static MODEL: ServiceModel = ServiceModel {
     protocol: Protocol::Ec2Query,
     validation: Validation { code: "InvalidParameterValue", form: ValidationForm::Ec2 },
     operations: &[
+        Operation {
+            name: "AuthorizeSecurityGroupEgress",
+            method: "POST",
+            uri: "/",
+            action: "ec2:AuthorizeSecurityGroupEgress",
+            input: &shapes::AUTHORIZE_SECURITY_GROUP_EGRESS_REQUEST,
+            output: Some(&shapes::AUTHORIZE_SECURITY_GROUP_EGRESS_RESULT),
+            new_input: empty::<types::AuthorizeSecurityGroupEgressRequest>,
+            new_output: empty::<types::AuthorizeSecurityGroupEgressResult>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "AuthorizeSecurityGroupIngress",
+            method: "POST",
+            uri: "/",
+            action: "ec2:AuthorizeSecurityGroupIngress",
+            input: &shapes::AUTHORIZE_SECURITY_GROUP_INGRESS_REQUEST,
+            output: Some(&shapes::AUTHORIZE_SECURITY_GROUP_INGRESS_RESULT),
+            new_input: empty::<types::AuthorizeSecurityGroupIngressRequest>,
+            new_output: empty::<types::AuthorizeSecurityGroupIngressResult>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "CreateNetworkAcl",
+            method: "POST",
+            uri: "/",
+            action: "ec2:CreateNetworkAcl",
+            input: &shapes::CREATE_NETWORK_ACL_REQUEST,
+            output: Some(&shapes::CREATE_NETWORK_ACL_RESULT),
+            new_input: empty::<types::CreateNetworkAclRequest>,
+            new_output: empty::<types::CreateNetworkAclResult>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "CreateNetworkAclEntry",
+            method: "POST",
+            uri: "/",
+            action: "ec2:CreateNetworkAclEntry",
+            input: &shapes::CREATE_NETWORK_ACL_ENTRY_REQUEST,
+            output: None,
+            new_input: empty::<types::CreateNetworkAclEntryRequest>,
+            new_output: empty::<()>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "CreateSecurityGroup",
+            method: "POST",
+            uri: "/",
+            action: "ec2:CreateSecurityGroup",
+            input: &shapes::CREATE_SECURITY_GROUP_REQUEST,
+            output: Some(&shapes::CREATE_SECURITY_GROUP_RESULT),
+            new_input: empty::<types::CreateSecurityGroupRequest>,
+            new_output: empty::<types::CreateSecurityGroupResult>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "CreateTags",
+            method: "POST",
+            uri: "/",
+            action: "ec2:CreateTags",
+            input: &shapes::CREATE_TAGS_REQUEST,
+            output: None,
+            new_input: empty::<types::CreateTagsRequest>,
+            new_output: empty::<()>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "DeleteNetworkAcl",
+            method: "POST",
+            uri: "/",
+            action: "ec2:DeleteNetworkAcl",
+            input: &shapes::DELETE_NETWORK_ACL_REQUEST,
+            output: None,
+            new_input: empty::<types::DeleteNetworkAclRequest>,
+            new_output: empty::<()>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "DeleteNetworkAclEntry",
+            method: "POST",
+            uri: "/",
+            action: "ec2:DeleteNetworkAclEntry",
+            input: &shapes::DELETE_NETWORK_ACL_ENTRY_REQUEST,
+            output: None,
+            new_input: empty::<types::DeleteNetworkAclEntryRequest>,
+            new_output: empty::<()>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "DeleteSecurityGroup",
+            method: "POST",
+            uri: "/",
+            action: "ec2:DeleteSecurityGroup",
+            input: &shapes::DELETE_SECURITY_GROUP_REQUEST,
+            output: Some(&shapes::DELETE_SECURITY_GROUP_RESULT),
+            new_input: empty::<types::DeleteSecurityGroupRequest>,
+            new_output: empty::<types::DeleteSecurityGroupResult>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "DeleteTags",
+            method: "POST",
+            uri: "/",
+            action: "ec2:DeleteTags",
+            input: &shapes::DELETE_TAGS_REQUEST,
+            output: None,
+            new_input: empty::<types::DeleteTagsRequest>,
+            new_output: empty::<()>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
         Operation {
             name: "DescribeAccountAttributes",
             method: "POST",
@@ -264,6 +588,20 @@ pub static MODEL: ServiceModel = ServiceModel {
             errors: &[],
         },
         Operation {
+            name: "DescribeSecurityGroupReferences",
+            method: "POST",
+            uri: "/",
+            action: "ec2:DescribeSecurityGroupReferences",
+            input: &shapes::DESCRIBE_SECURITY_GROUP_REFERENCES_REQUEST,
+            output: Some(&shapes::DESCRIBE_SECURITY_GROUP_REFERENCES_RESULT),
+            new_input: empty::<types::DescribeSecurityGroupReferencesRequest>,
+            new_output: empty::<types::DescribeSecurityGroupReferencesResult>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
             name: "DescribeSecurityGroupRules",
             method: "POST",
             uri: "/",
@@ -306,6 +644,20 @@ pub static MODEL: ServiceModel = ServiceModel {
             errors: &[],
         },
         Operation {
+            name: "DescribeTags",
+            method: "POST",
+            uri: "/",
+            action: "ec2:DescribeTags",
+            input: &shapes::DESCRIBE_TAGS_REQUEST,
+            output: Some(&shapes::DESCRIBE_TAGS_RESULT),
+            new_input: empty::<types::DescribeTagsRequest>,
+            new_output: empty::<types::DescribeTagsResult>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
             name: "DescribeVpcAttribute",
             method: "POST",
             uri: "/",
@@ -328,6 +680,118 @@ pub static MODEL: ServiceModel = ServiceModel {
             output: Some(&shapes::DESCRIBE_VPCS_RESULT),
             new_input: empty::<types::DescribeVpcsRequest>,
             new_output: empty::<types::DescribeVpcsResult>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "GetSecurityGroupsForVpc",
+            method: "POST",
+            uri: "/",
+            action: "ec2:GetSecurityGroupsForVpc",
+            input: &shapes::GET_SECURITY_GROUPS_FOR_VPC_REQUEST,
+            output: Some(&shapes::GET_SECURITY_GROUPS_FOR_VPC_RESULT),
+            new_input: empty::<types::GetSecurityGroupsForVpcRequest>,
+            new_output: empty::<types::GetSecurityGroupsForVpcResult>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "ModifySecurityGroupRules",
+            method: "POST",
+            uri: "/",
+            action: "ec2:ModifySecurityGroupRules",
+            input: &shapes::MODIFY_SECURITY_GROUP_RULES_REQUEST,
+            output: Some(&shapes::MODIFY_SECURITY_GROUP_RULES_RESULT),
+            new_input: empty::<types::ModifySecurityGroupRulesRequest>,
+            new_output: empty::<types::ModifySecurityGroupRulesResult>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "ReplaceNetworkAclAssociation",
+            method: "POST",
+            uri: "/",
+            action: "ec2:ReplaceNetworkAclAssociation",
+            input: &shapes::REPLACE_NETWORK_ACL_ASSOCIATION_REQUEST,
+            output: Some(&shapes::REPLACE_NETWORK_ACL_ASSOCIATION_RESULT),
+            new_input: empty::<types::ReplaceNetworkAclAssociationRequest>,
+            new_output: empty::<types::ReplaceNetworkAclAssociationResult>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "ReplaceNetworkAclEntry",
+            method: "POST",
+            uri: "/",
+            action: "ec2:ReplaceNetworkAclEntry",
+            input: &shapes::REPLACE_NETWORK_ACL_ENTRY_REQUEST,
+            output: None,
+            new_input: empty::<types::ReplaceNetworkAclEntryRequest>,
+            new_output: empty::<()>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "RevokeSecurityGroupEgress",
+            method: "POST",
+            uri: "/",
+            action: "ec2:RevokeSecurityGroupEgress",
+            input: &shapes::REVOKE_SECURITY_GROUP_EGRESS_REQUEST,
+            output: Some(&shapes::REVOKE_SECURITY_GROUP_EGRESS_RESULT),
+            new_input: empty::<types::RevokeSecurityGroupEgressRequest>,
+            new_output: empty::<types::RevokeSecurityGroupEgressResult>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "RevokeSecurityGroupIngress",
+            method: "POST",
+            uri: "/",
+            action: "ec2:RevokeSecurityGroupIngress",
+            input: &shapes::REVOKE_SECURITY_GROUP_INGRESS_REQUEST,
+            output: Some(&shapes::REVOKE_SECURITY_GROUP_INGRESS_RESULT),
+            new_input: empty::<types::RevokeSecurityGroupIngressRequest>,
+            new_output: empty::<types::RevokeSecurityGroupIngressResult>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "UpdateSecurityGroupRuleDescriptionsEgress",
+            method: "POST",
+            uri: "/",
+            action: "ec2:UpdateSecurityGroupRuleDescriptionsEgress",
+            input: &shapes::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_REQUEST,
+            output: Some(&shapes::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_RESULT),
+            new_input: empty::<types::UpdateSecurityGroupRuleDescriptionsEgressRequest>,
+            new_output: empty::<types::UpdateSecurityGroupRuleDescriptionsEgressResult>,
+            result_wrapper: None,
+            unsigned: false,
+            validation_code: None,
+            errors: &[],
+        },
+        Operation {
+            name: "UpdateSecurityGroupRuleDescriptionsIngress",
+            method: "POST",
+            uri: "/",
+            action: "ec2:UpdateSecurityGroupRuleDescriptionsIngress",
+            input: &shapes::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_REQUEST,
+            output: Some(&shapes::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_RESULT),
+            new_input: empty::<types::UpdateSecurityGroupRuleDescriptionsIngressRequest>,
+            new_output: empty::<types::UpdateSecurityGroupRuleDescriptionsIngressResult>,
             result_wrapper: None,
             unsigned: false,
             validation_code: None,

@@ -75,6 +75,57 @@ pub(crate) static ATTRIBUTE_BOOLEAN_VALUE: StructureShape = StructureShape {
     union: false,
     members: &[Member::new("Value", Shape::Boolean).wire("value")],
 };
+pub(crate) static AUTHORIZE_SECURITY_GROUP_EGRESS_REQUEST: StructureShape = StructureShape {
+    name: "AuthorizeSecurityGroupEgressRequest",
+    union: false,
+    members: &[
+        Member::new("CidrIp", Shape::STRING).wire("cidrIp"),
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("FromPort", Shape::INTEGER).wire("fromPort"),
+        Member::new("GroupId", Shape::STRING).wire("groupId").required(),
+        Member::new("IpPermissions", Shape::List(&IP_PERMISSION_LIST)).wire("ipPermissions"),
+        Member::new("IpProtocol", Shape::STRING).wire("ipProtocol"),
+        Member::new("SourceSecurityGroupName", Shape::STRING).wire("sourceSecurityGroupName"),
+        Member::new("SourceSecurityGroupOwnerId", Shape::STRING).wire("sourceSecurityGroupOwnerId"),
+        Member::new("TagSpecifications", Shape::List(&TAG_SPECIFICATION_LIST)).wire("TagSpecification"),
+        Member::new("ToPort", Shape::INTEGER).wire("toPort"),
+    ],
+};
+pub(crate) static AUTHORIZE_SECURITY_GROUP_EGRESS_RESULT: StructureShape = StructureShape {
+    name: "AuthorizeSecurityGroupEgressResult",
+    union: false,
+    members: &[
+        Member::new("Return", Shape::Boolean).wire("return"),
+        Member::new("SecurityGroupRules", Shape::List(&SECURITY_GROUP_RULE_LIST))
+            .wire("securityGroupRuleSet"),
+    ],
+};
+pub(crate) static AUTHORIZE_SECURITY_GROUP_INGRESS_REQUEST: StructureShape = StructureShape {
+    name: "AuthorizeSecurityGroupIngressRequest",
+    union: false,
+    members: &[
+        Member::new("CidrIp", Shape::STRING),
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("FromPort", Shape::INTEGER),
+        Member::new("GroupId", Shape::STRING),
+        Member::new("GroupName", Shape::STRING),
+        Member::new("IpPermissions", Shape::List(&IP_PERMISSION_LIST)),
+        Member::new("IpProtocol", Shape::STRING),
+        Member::new("SourceSecurityGroupName", Shape::STRING),
+        Member::new("SourceSecurityGroupOwnerId", Shape::STRING),
+        Member::new("TagSpecifications", Shape::List(&TAG_SPECIFICATION_LIST)).wire("TagSpecification"),
+        Member::new("ToPort", Shape::INTEGER),
+    ],
+};
+pub(crate) static AUTHORIZE_SECURITY_GROUP_INGRESS_RESULT: StructureShape = StructureShape {
+    name: "AuthorizeSecurityGroupIngressResult",
+    union: false,
+    members: &[
+        Member::new("Return", Shape::Boolean).wire("return"),
+        Member::new("SecurityGroupRules", Shape::List(&SECURITY_GROUP_RULE_LIST))
+            .wire("securityGroupRuleSet"),
+    ],
+};
 pub(crate) static AVAILABILITY_ZONE: StructureShape = StructureShape {
     name: "AvailabilityZone",
     union: false,
@@ -173,6 +224,113 @@ pub(crate) static CONNECTION_TRACKING_CONFIGURATION: StructureShape = StructureS
         Member::new("TcpEstablishedTimeout", Shape::INTEGER).wire("tcpEstablishedTimeout"),
         Member::new("UdpStreamTimeout", Shape::INTEGER).wire("udpStreamTimeout"),
         Member::new("UdpTimeout", Shape::INTEGER).wire("udpTimeout"),
+    ],
+};
+pub(crate) static CREATE_NETWORK_ACL_ENTRY_REQUEST: StructureShape = StructureShape {
+    name: "CreateNetworkAclEntryRequest",
+    union: false,
+    members: &[
+        Member::new("CidrBlock", Shape::STRING).wire("cidrBlock"),
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("Egress", Shape::Boolean).wire("egress").required(),
+        Member::new("IcmpTypeCode", Shape::Structure(&ICMP_TYPE_CODE)).wire("Icmp"),
+        Member::new("Ipv6CidrBlock", Shape::STRING).wire("ipv6CidrBlock"),
+        Member::new("NetworkAclId", Shape::STRING).wire("networkAclId").required(),
+        Member::new("PortRange", Shape::Structure(&PORT_RANGE)).wire("portRange"),
+        Member::new("Protocol", Shape::STRING).wire("protocol").required(),
+        Member::new("RuleAction", Shape::String(&RULE_ACTION)).wire("ruleAction").required(),
+        Member::new("RuleNumber", Shape::INTEGER).wire("ruleNumber").required(),
+    ],
+};
+pub(crate) static CREATE_NETWORK_ACL_REQUEST: StructureShape = StructureShape {
+    name: "CreateNetworkAclRequest",
+    union: false,
+    members: &[
+        Member::new("ClientToken", Shape::STRING).idempotency_token(),
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("TagSpecifications", Shape::List(&TAG_SPECIFICATION_LIST)).wire("TagSpecification"),
+        Member::new("VpcId", Shape::STRING).wire("vpcId").required(),
+    ],
+};
+pub(crate) static CREATE_NETWORK_ACL_RESULT: StructureShape = StructureShape {
+    name: "CreateNetworkAclResult",
+    union: false,
+    members: &[
+        Member::new("ClientToken", Shape::STRING).wire("clientToken"),
+        Member::new("NetworkAcl", Shape::Structure(&NETWORK_ACL)).wire("networkAcl"),
+    ],
+};
+pub(crate) static CREATE_SECURITY_GROUP_REQUEST: StructureShape = StructureShape {
+    name: "CreateSecurityGroupRequest",
+    union: false,
+    members: &[
+        Member::new("Description", Shape::STRING).wire("GroupDescription").required(),
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("GroupName", Shape::STRING).required(),
+        Member::new("TagSpecifications", Shape::List(&TAG_SPECIFICATION_LIST)).wire("TagSpecification"),
+        Member::new("VpcId", Shape::STRING),
+    ],
+};
+pub(crate) static CREATE_SECURITY_GROUP_RESULT: StructureShape = StructureShape {
+    name: "CreateSecurityGroupResult",
+    union: false,
+    members: &[
+        Member::new("GroupId", Shape::STRING).wire("groupId"),
+        Member::new("SecurityGroupArn", Shape::STRING).wire("securityGroupArn"),
+        Member::new("Tags", Shape::List(&TAG_LIST)).wire("tagSet"),
+    ],
+};
+pub(crate) static CREATE_TAGS_REQUEST: StructureShape = StructureShape {
+    name: "CreateTagsRequest",
+    union: false,
+    members: &[
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("Resources", Shape::List(&RESOURCE_ID_LIST)).wire("ResourceId").required(),
+        Member::new("Tags", Shape::List(&TAG_LIST)).wire("Tag").required(),
+    ],
+};
+pub(crate) static DELETE_NETWORK_ACL_ENTRY_REQUEST: StructureShape = StructureShape {
+    name: "DeleteNetworkAclEntryRequest",
+    union: false,
+    members: &[
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("Egress", Shape::Boolean).wire("egress").required(),
+        Member::new("NetworkAclId", Shape::STRING).wire("networkAclId").required(),
+        Member::new("RuleNumber", Shape::INTEGER).wire("ruleNumber").required(),
+    ],
+};
+pub(crate) static DELETE_NETWORK_ACL_REQUEST: StructureShape = StructureShape {
+    name: "DeleteNetworkAclRequest",
+    union: false,
+    members: &[
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("NetworkAclId", Shape::STRING).wire("networkAclId").required(),
+    ],
+};
+pub(crate) static DELETE_SECURITY_GROUP_REQUEST: StructureShape = StructureShape {
+    name: "DeleteSecurityGroupRequest",
+    union: false,
+    members: &[
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("GroupId", Shape::STRING),
+        Member::new("GroupName", Shape::STRING),
+    ],
+};
+pub(crate) static DELETE_SECURITY_GROUP_RESULT: StructureShape = StructureShape {
+    name: "DeleteSecurityGroupResult",
+    union: false,
+    members: &[
+        Member::new("GroupId", Shape::STRING).wire("groupId"),
+        Member::new("Return", Shape::Boolean).wire("return"),
+    ],
+};
+pub(crate) static DELETE_TAGS_REQUEST: StructureShape = StructureShape {
+    name: "DeleteTagsRequest",
+    union: false,
+    members: &[
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("Resources", Shape::List(&RESOURCE_ID_LIST)).wire("resourceId").required(),
+        Member::new("Tags", Shape::List(&TAG_LIST)).wire("tag"),
     ],
 };
 pub(crate) static DESCRIBE_ACCOUNT_ATTRIBUTES_REQUEST: StructureShape = StructureShape {
@@ -307,6 +465,20 @@ pub(crate) static DESCRIBE_ROUTE_TABLES_RESULT: StructureShape = StructureShape 
         Member::new("RouteTables", Shape::List(&ROUTE_TABLE_LIST)).wire("routeTableSet"),
     ],
 };
+pub(crate) static DESCRIBE_SECURITY_GROUP_REFERENCES_REQUEST: StructureShape = StructureShape {
+    name: "DescribeSecurityGroupReferencesRequest",
+    union: false,
+    members: &[
+        Member::new("DryRun", Shape::Boolean),
+        Member::new("GroupId", Shape::List(&GROUP_IDS)).required(),
+    ],
+};
+pub(crate) static DESCRIBE_SECURITY_GROUP_REFERENCES_RESULT: StructureShape = StructureShape {
+    name: "DescribeSecurityGroupReferencesResult",
+    union: false,
+    members: &[Member::new("SecurityGroupReferenceSet", Shape::List(&SECURITY_GROUP_REFERENCES))
+        .wire("securityGroupReferenceSet")],
+};
 static DESCRIBE_SECURITY_GROUP_RULES_MAX_RESULTS: NumberShape =
     NumberShape { min: Some(5.0), max: Some(1000.0) };
 pub(crate) static DESCRIBE_SECURITY_GROUP_RULES_REQUEST: StructureShape = StructureShape {
@@ -371,6 +543,24 @@ pub(crate) static DESCRIBE_SUBNETS_RESULT: StructureShape = StructureShape {
         Member::new("Subnets", Shape::List(&SUBNET_LIST)).wire("subnetSet"),
     ],
 };
+pub(crate) static DESCRIBE_TAGS_REQUEST: StructureShape = StructureShape {
+    name: "DescribeTagsRequest",
+    union: false,
+    members: &[
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("Filters", Shape::List(&FILTER_LIST)).wire("Filter"),
+        Member::new("MaxResults", Shape::INTEGER).wire("maxResults"),
+        Member::new("NextToken", Shape::STRING).wire("nextToken"),
+    ],
+};
+pub(crate) static DESCRIBE_TAGS_RESULT: StructureShape = StructureShape {
+    name: "DescribeTagsResult",
+    union: false,
+    members: &[
+        Member::new("NextToken", Shape::STRING).wire("nextToken"),
+        Member::new("Tags", Shape::List(&TAG_DESCRIPTION_LIST)).wire("tagSet"),
+    ],
+};
 pub(crate) static DESCRIBE_VPC_ATTRIBUTE_REQUEST: StructureShape = StructureShape {
     name: "DescribeVpcAttributeRequest",
     union: false,
@@ -427,6 +617,28 @@ static FILTER_LIST: ListShape = ListShape {
     min: None,
     max: None,
 };
+pub(crate) static GET_SECURITY_GROUPS_FOR_VPC_REQUEST: StructureShape = StructureShape {
+    name: "GetSecurityGroupsForVpcRequest",
+    union: false,
+    members: &[
+        Member::new("DryRun", Shape::Boolean),
+        Member::new("Filters", Shape::List(&FILTER_LIST)).wire("Filter"),
+        Member::new("MaxResults", Shape::Integer(&GET_SECURITY_GROUPS_FOR_VPC_REQUEST_MAX_RESULTS)),
+        Member::new("NextToken", Shape::STRING),
+        Member::new("VpcId", Shape::STRING).required(),
+    ],
+};
+static GET_SECURITY_GROUPS_FOR_VPC_REQUEST_MAX_RESULTS: NumberShape =
+    NumberShape { min: Some(5.0), max: Some(1000.0) };
+pub(crate) static GET_SECURITY_GROUPS_FOR_VPC_RESULT: StructureShape = StructureShape {
+    name: "GetSecurityGroupsForVpcResult",
+    union: false,
+    members: &[
+        Member::new("NextToken", Shape::STRING).wire("nextToken"),
+        Member::new("SecurityGroupForVpcs", Shape::List(&SECURITY_GROUP_FOR_VPC_LIST))
+            .wire("securityGroupForVpcSet"),
+    ],
+};
 static GROUP_ID_STRING_LIST: ListShape =
     ListShape { member: Shape::STRING, member_name: Some("groupId"), flattened: false, min: None, max: None };
 pub(crate) static GROUP_IDENTIFIER: StructureShape = StructureShape {
@@ -444,6 +656,8 @@ static GROUP_IDENTIFIER_LIST: ListShape = ListShape {
     min: None,
     max: None,
 };
+static GROUP_IDS: ListShape =
+    ListShape { member: Shape::STRING, member_name: Some("item"), flattened: false, min: None, max: None };
 static GROUP_NAME_STRING_LIST: ListShape = ListShape {
     member: Shape::STRING,
     member_name: Some("GroupName"),
@@ -582,6 +796,22 @@ static IPV6_RANGE_LIST: ListShape = ListShape {
     flattened: false,
     min: None,
     max: None,
+};
+pub(crate) static MODIFY_SECURITY_GROUP_RULES_REQUEST: StructureShape = StructureShape {
+    name: "ModifySecurityGroupRulesRequest",
+    union: false,
+    members: &[
+        Member::new("DryRun", Shape::Boolean),
+        Member::new("GroupId", Shape::STRING).required(),
+        Member::new("SecurityGroupRules", Shape::List(&SECURITY_GROUP_RULE_UPDATE_LIST))
+            .wire("SecurityGroupRule")
+            .required(),
+    ],
+};
+pub(crate) static MODIFY_SECURITY_GROUP_RULES_RESULT: StructureShape = StructureShape {
+    name: "ModifySecurityGroupRulesResult",
+    union: false,
+    members: &[Member::new("Return", Shape::Boolean).wire("return")],
 };
 pub(crate) static NETWORK_ACL: StructureShape = StructureShape {
     name: "NetworkAcl",
@@ -881,6 +1111,124 @@ static REGION_NAME_STRING_LIST: ListShape = ListShape {
     min: None,
     max: None,
 };
+pub(crate) static REPLACE_NETWORK_ACL_ASSOCIATION_REQUEST: StructureShape = StructureShape {
+    name: "ReplaceNetworkAclAssociationRequest",
+    union: false,
+    members: &[
+        Member::new("AssociationId", Shape::STRING).wire("associationId").required(),
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("NetworkAclId", Shape::STRING).wire("networkAclId").required(),
+    ],
+};
+pub(crate) static REPLACE_NETWORK_ACL_ASSOCIATION_RESULT: StructureShape = StructureShape {
+    name: "ReplaceNetworkAclAssociationResult",
+    union: false,
+    members: &[Member::new("NewAssociationId", Shape::STRING).wire("newAssociationId")],
+};
+pub(crate) static REPLACE_NETWORK_ACL_ENTRY_REQUEST: StructureShape = StructureShape {
+    name: "ReplaceNetworkAclEntryRequest",
+    union: false,
+    members: &[
+        Member::new("CidrBlock", Shape::STRING).wire("cidrBlock"),
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("Egress", Shape::Boolean).wire("egress").required(),
+        Member::new("IcmpTypeCode", Shape::Structure(&ICMP_TYPE_CODE)).wire("Icmp"),
+        Member::new("Ipv6CidrBlock", Shape::STRING).wire("ipv6CidrBlock"),
+        Member::new("NetworkAclId", Shape::STRING).wire("networkAclId").required(),
+        Member::new("PortRange", Shape::Structure(&PORT_RANGE)).wire("portRange"),
+        Member::new("Protocol", Shape::STRING).wire("protocol").required(),
+        Member::new("RuleAction", Shape::String(&RULE_ACTION)).wire("ruleAction").required(),
+        Member::new("RuleNumber", Shape::INTEGER).wire("ruleNumber").required(),
+    ],
+};
+static RESOURCE_ID_LIST: ListShape =
+    ListShape { member: Shape::STRING, member_name: None, flattened: false, min: None, max: None };
+static RESOURCE_TYPE: StringShape = StringShape {
+    min: None,
+    max: None,
+    pattern: None,
+    values: types::ResourceType::VALUES,
+    sensitive: false,
+};
+pub(crate) static REVOKE_SECURITY_GROUP_EGRESS_REQUEST: StructureShape = StructureShape {
+    name: "RevokeSecurityGroupEgressRequest",
+    union: false,
+    members: &[
+        Member::new("CidrIp", Shape::STRING).wire("cidrIp"),
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("FromPort", Shape::INTEGER).wire("fromPort"),
+        Member::new("GroupId", Shape::STRING).wire("groupId").required(),
+        Member::new("IpPermissions", Shape::List(&IP_PERMISSION_LIST)).wire("ipPermissions"),
+        Member::new("IpProtocol", Shape::STRING).wire("ipProtocol"),
+        Member::new("SecurityGroupRuleIds", Shape::List(&SECURITY_GROUP_RULE_ID_LIST))
+            .wire("SecurityGroupRuleId"),
+        Member::new("SourceSecurityGroupName", Shape::STRING).wire("sourceSecurityGroupName"),
+        Member::new("SourceSecurityGroupOwnerId", Shape::STRING).wire("sourceSecurityGroupOwnerId"),
+        Member::new("ToPort", Shape::INTEGER).wire("toPort"),
+    ],
+};
+pub(crate) static REVOKE_SECURITY_GROUP_EGRESS_RESULT: StructureShape = StructureShape {
+    name: "RevokeSecurityGroupEgressResult",
+    union: false,
+    members: &[
+        Member::new("Return", Shape::Boolean).wire("return"),
+        Member::new("RevokedSecurityGroupRules", Shape::List(&REVOKED_SECURITY_GROUP_RULE_LIST))
+            .wire("revokedSecurityGroupRuleSet"),
+        Member::new("UnknownIpPermissions", Shape::List(&IP_PERMISSION_LIST)).wire("unknownIpPermissionSet"),
+    ],
+};
+pub(crate) static REVOKE_SECURITY_GROUP_INGRESS_REQUEST: StructureShape = StructureShape {
+    name: "RevokeSecurityGroupIngressRequest",
+    union: false,
+    members: &[
+        Member::new("CidrIp", Shape::STRING),
+        Member::new("DryRun", Shape::Boolean).wire("dryRun"),
+        Member::new("FromPort", Shape::INTEGER),
+        Member::new("GroupId", Shape::STRING),
+        Member::new("GroupName", Shape::STRING),
+        Member::new("IpPermissions", Shape::List(&IP_PERMISSION_LIST)),
+        Member::new("IpProtocol", Shape::STRING),
+        Member::new("SecurityGroupRuleIds", Shape::List(&SECURITY_GROUP_RULE_ID_LIST))
+            .wire("SecurityGroupRuleId"),
+        Member::new("SourceSecurityGroupName", Shape::STRING),
+        Member::new("SourceSecurityGroupOwnerId", Shape::STRING),
+        Member::new("ToPort", Shape::INTEGER),
+    ],
+};
+pub(crate) static REVOKE_SECURITY_GROUP_INGRESS_RESULT: StructureShape = StructureShape {
+    name: "RevokeSecurityGroupIngressResult",
+    union: false,
+    members: &[
+        Member::new("Return", Shape::Boolean).wire("return"),
+        Member::new("RevokedSecurityGroupRules", Shape::List(&REVOKED_SECURITY_GROUP_RULE_LIST))
+            .wire("revokedSecurityGroupRuleSet"),
+        Member::new("UnknownIpPermissions", Shape::List(&IP_PERMISSION_LIST)).wire("unknownIpPermissionSet"),
+    ],
+};
+pub(crate) static REVOKED_SECURITY_GROUP_RULE: StructureShape = StructureShape {
+    name: "RevokedSecurityGroupRule",
+    union: false,
+    members: &[
+        Member::new("CidrIpv4", Shape::STRING).wire("cidrIpv4"),
+        Member::new("CidrIpv6", Shape::STRING).wire("cidrIpv6"),
+        Member::new("Description", Shape::STRING).wire("description"),
+        Member::new("FromPort", Shape::INTEGER).wire("fromPort"),
+        Member::new("GroupId", Shape::STRING).wire("groupId"),
+        Member::new("IpProtocol", Shape::STRING).wire("ipProtocol"),
+        Member::new("IsEgress", Shape::Boolean).wire("isEgress"),
+        Member::new("PrefixListId", Shape::STRING).wire("prefixListId"),
+        Member::new("ReferencedGroupId", Shape::STRING).wire("referencedGroupId"),
+        Member::new("SecurityGroupRuleId", Shape::STRING).wire("securityGroupRuleId"),
+        Member::new("ToPort", Shape::INTEGER).wire("toPort"),
+    ],
+};
+static REVOKED_SECURITY_GROUP_RULE_LIST: ListShape = ListShape {
+    member: Shape::Structure(&REVOKED_SECURITY_GROUP_RULE),
+    member_name: Some("item"),
+    flattened: false,
+    min: None,
+    max: None,
+};
 pub(crate) static ROUTE: StructureShape = StructureShape {
     name: "Route",
     union: false,
@@ -991,8 +1339,44 @@ pub(crate) static SECURITY_GROUP: StructureShape = StructureShape {
         Member::new("VpcId", Shape::STRING).wire("vpcId"),
     ],
 };
+pub(crate) static SECURITY_GROUP_FOR_VPC: StructureShape = StructureShape {
+    name: "SecurityGroupForVpc",
+    union: false,
+    members: &[
+        Member::new("Description", Shape::STRING).wire("description"),
+        Member::new("GroupId", Shape::STRING).wire("groupId"),
+        Member::new("GroupName", Shape::STRING).wire("groupName"),
+        Member::new("OwnerId", Shape::STRING).wire("ownerId"),
+        Member::new("PrimaryVpcId", Shape::STRING).wire("primaryVpcId"),
+        Member::new("Tags", Shape::List(&TAG_LIST)).wire("tagSet"),
+    ],
+};
+static SECURITY_GROUP_FOR_VPC_LIST: ListShape = ListShape {
+    member: Shape::Structure(&SECURITY_GROUP_FOR_VPC),
+    member_name: Some("item"),
+    flattened: false,
+    min: None,
+    max: None,
+};
 static SECURITY_GROUP_LIST: ListShape = ListShape {
     member: Shape::Structure(&SECURITY_GROUP),
+    member_name: Some("item"),
+    flattened: false,
+    min: None,
+    max: None,
+};
+pub(crate) static SECURITY_GROUP_REFERENCE: StructureShape = StructureShape {
+    name: "SecurityGroupReference",
+    union: false,
+    members: &[
+        Member::new("GroupId", Shape::STRING).wire("groupId"),
+        Member::new("ReferencingVpcId", Shape::STRING).wire("referencingVpcId"),
+        Member::new("TransitGatewayId", Shape::STRING).wire("transitGatewayId"),
+        Member::new("VpcPeeringConnectionId", Shape::STRING).wire("vpcPeeringConnectionId"),
+    ],
+};
+static SECURITY_GROUP_REFERENCES: ListShape = ListShape {
+    member: Shape::Structure(&SECURITY_GROUP_REFERENCE),
     member_name: Some("item"),
     flattened: false,
     min: None,
@@ -1019,10 +1403,51 @@ pub(crate) static SECURITY_GROUP_RULE: StructureShape = StructureShape {
         Member::new("ToPort", Shape::INTEGER).wire("toPort"),
     ],
 };
+pub(crate) static SECURITY_GROUP_RULE_DESCRIPTION: StructureShape = StructureShape {
+    name: "SecurityGroupRuleDescription",
+    union: false,
+    members: &[Member::new("Description", Shape::STRING), Member::new("SecurityGroupRuleId", Shape::STRING)],
+};
+static SECURITY_GROUP_RULE_DESCRIPTION_LIST: ListShape = ListShape {
+    member: Shape::Structure(&SECURITY_GROUP_RULE_DESCRIPTION),
+    member_name: Some("item"),
+    flattened: false,
+    min: None,
+    max: None,
+};
 static SECURITY_GROUP_RULE_ID_LIST: ListShape =
     ListShape { member: Shape::STRING, member_name: Some("item"), flattened: false, min: None, max: None };
 static SECURITY_GROUP_RULE_LIST: ListShape = ListShape {
     member: Shape::Structure(&SECURITY_GROUP_RULE),
+    member_name: Some("item"),
+    flattened: false,
+    min: None,
+    max: None,
+};
+pub(crate) static SECURITY_GROUP_RULE_REQUEST: StructureShape = StructureShape {
+    name: "SecurityGroupRuleRequest",
+    union: false,
+    members: &[
+        Member::new("CidrIpv4", Shape::STRING),
+        Member::new("CidrIpv6", Shape::STRING),
+        Member::new("Description", Shape::STRING),
+        Member::new("FromPort", Shape::INTEGER),
+        Member::new("IpProtocol", Shape::STRING),
+        Member::new("PrefixListId", Shape::STRING),
+        Member::new("ReferencedGroupId", Shape::STRING),
+        Member::new("ToPort", Shape::INTEGER),
+    ],
+};
+pub(crate) static SECURITY_GROUP_RULE_UPDATE: StructureShape = StructureShape {
+    name: "SecurityGroupRuleUpdate",
+    union: false,
+    members: &[
+        Member::new("SecurityGroupRule", Shape::Structure(&SECURITY_GROUP_RULE_REQUEST)),
+        Member::new("SecurityGroupRuleId", Shape::STRING).required(),
+    ],
+};
+static SECURITY_GROUP_RULE_UPDATE_LIST: ListShape = ListShape {
+    member: Shape::Structure(&SECURITY_GROUP_RULE_UPDATE),
     member_name: Some("item"),
     flattened: false,
     min: None,
@@ -1119,6 +1544,23 @@ pub(crate) static TAG: StructureShape = StructureShape {
         Member::new("Value", Shape::STRING).wire("value"),
     ],
 };
+pub(crate) static TAG_DESCRIPTION: StructureShape = StructureShape {
+    name: "TagDescription",
+    union: false,
+    members: &[
+        Member::new("Key", Shape::STRING).wire("key"),
+        Member::new("ResourceId", Shape::STRING).wire("resourceId"),
+        Member::new("ResourceType", Shape::String(&RESOURCE_TYPE)).wire("resourceType"),
+        Member::new("Value", Shape::STRING).wire("value"),
+    ],
+};
+static TAG_DESCRIPTION_LIST: ListShape = ListShape {
+    member: Shape::Structure(&TAG_DESCRIPTION),
+    member_name: Some("item"),
+    flattened: false,
+    min: None,
+    max: None,
+};
 static TAG_LIST: ListShape = ListShape {
     member: Shape::Structure(&TAG),
     member_name: Some("item"),
@@ -1126,8 +1568,57 @@ static TAG_LIST: ListShape = ListShape {
     min: None,
     max: None,
 };
+pub(crate) static TAG_SPECIFICATION: StructureShape = StructureShape {
+    name: "TagSpecification",
+    union: false,
+    members: &[
+        Member::new("ResourceType", Shape::String(&RESOURCE_TYPE)).wire("resourceType"),
+        Member::new("Tags", Shape::List(&TAG_LIST)).wire("Tag"),
+    ],
+};
+static TAG_SPECIFICATION_LIST: ListShape = ListShape {
+    member: Shape::Structure(&TAG_SPECIFICATION),
+    member_name: Some("item"),
+    flattened: false,
+    min: None,
+    max: None,
+};
 static TENANCY: StringShape =
     StringShape { min: None, max: None, pattern: None, values: types::Tenancy::VALUES, sensitive: false };
+pub(crate) static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_REQUEST: StructureShape = StructureShape {
+    name: "UpdateSecurityGroupRuleDescriptionsEgressRequest",
+    union: false,
+    members: &[
+        Member::new("DryRun", Shape::Boolean),
+        Member::new("GroupId", Shape::STRING),
+        Member::new("GroupName", Shape::STRING),
+        Member::new("IpPermissions", Shape::List(&IP_PERMISSION_LIST)),
+        Member::new("SecurityGroupRuleDescriptions", Shape::List(&SECURITY_GROUP_RULE_DESCRIPTION_LIST))
+            .wire("SecurityGroupRuleDescription"),
+    ],
+};
+pub(crate) static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_RESULT: StructureShape = StructureShape {
+    name: "UpdateSecurityGroupRuleDescriptionsEgressResult",
+    union: false,
+    members: &[Member::new("Return", Shape::Boolean).wire("return")],
+};
+pub(crate) static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_REQUEST: StructureShape = StructureShape {
+    name: "UpdateSecurityGroupRuleDescriptionsIngressRequest",
+    union: false,
+    members: &[
+        Member::new("DryRun", Shape::Boolean),
+        Member::new("GroupId", Shape::STRING),
+        Member::new("GroupName", Shape::STRING),
+        Member::new("IpPermissions", Shape::List(&IP_PERMISSION_LIST)),
+        Member::new("SecurityGroupRuleDescriptions", Shape::List(&SECURITY_GROUP_RULE_DESCRIPTION_LIST))
+            .wire("SecurityGroupRuleDescription"),
+    ],
+};
+pub(crate) static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_RESULT: StructureShape = StructureShape {
+    name: "UpdateSecurityGroupRuleDescriptionsIngressResult",
+    union: false,
+    members: &[Member::new("Return", Shape::Boolean).wire("return")],
+};
 pub(crate) static USER_ID_GROUP_PAIR: StructureShape = StructureShape {
     name: "UserIdGroupPair",
     union: false,

@@ -261,6 +261,169 @@ impl Structure for AttributeBooleanValue {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct AuthorizeSecurityGroupEgressRequest {
+    pub cidr_ip: Option<String>,
+    pub dry_run: Option<bool>,
+    pub from_port: Option<i32>,
+    pub group_id: String,
+    pub ip_permissions: Option<Vec<IpPermission>>,
+    pub ip_protocol: Option<String>,
+    pub source_security_group_name: Option<String>,
+    pub source_security_group_owner_id: Option<String>,
+    pub tag_specifications: Option<Vec<TagSpecification>>,
+    pub to_port: Option<i32>,
+}
+
+impl Structure for AuthorizeSecurityGroupEgressRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::AUTHORIZE_SECURITY_GROUP_EGRESS_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.cidr_ip.view(),
+            1 => self.dry_run.view(),
+            2 => self.from_port.view(),
+            3 => self.group_id.view(),
+            4 => self.ip_permissions.view(),
+            5 => self.ip_protocol.view(),
+            6 => self.source_security_group_name.view(),
+            7 => self.source_security_group_owner_id.view(),
+            8 => self.tag_specifications.view(),
+            9 => self.to_port.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.cidr_ip.slot(),
+            1 => self.dry_run.slot(),
+            2 => self.from_port.slot(),
+            3 => self.group_id.slot(),
+            4 => self.ip_permissions.slot(),
+            5 => self.ip_protocol.slot(),
+            6 => self.source_security_group_name.slot(),
+            7 => self.source_security_group_owner_id.slot(),
+            8 => self.tag_specifications.slot(),
+            9 => self.to_port.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AuthorizeSecurityGroupEgressResult {
+    pub r#return: Option<bool>,
+    pub security_group_rules: Option<Vec<SecurityGroupRule>>,
+}
+
+impl Structure for AuthorizeSecurityGroupEgressResult {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::AUTHORIZE_SECURITY_GROUP_EGRESS_RESULT
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.r#return.view(),
+            1 => self.security_group_rules.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.r#return.slot(),
+            1 => self.security_group_rules.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AuthorizeSecurityGroupIngressRequest {
+    pub cidr_ip: Option<String>,
+    pub dry_run: Option<bool>,
+    pub from_port: Option<i32>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub ip_permissions: Option<Vec<IpPermission>>,
+    pub ip_protocol: Option<String>,
+    pub source_security_group_name: Option<String>,
+    pub source_security_group_owner_id: Option<String>,
+    pub tag_specifications: Option<Vec<TagSpecification>>,
+    pub to_port: Option<i32>,
+}
+
+impl Structure for AuthorizeSecurityGroupIngressRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::AUTHORIZE_SECURITY_GROUP_INGRESS_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.cidr_ip.view(),
+            1 => self.dry_run.view(),
+            2 => self.from_port.view(),
+            3 => self.group_id.view(),
+            4 => self.group_name.view(),
+            5 => self.ip_permissions.view(),
+            6 => self.ip_protocol.view(),
+            7 => self.source_security_group_name.view(),
+            8 => self.source_security_group_owner_id.view(),
+            9 => self.tag_specifications.view(),
+            10 => self.to_port.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.cidr_ip.slot(),
+            1 => self.dry_run.slot(),
+            2 => self.from_port.slot(),
+            3 => self.group_id.slot(),
+            4 => self.group_name.slot(),
+            5 => self.ip_permissions.slot(),
+            6 => self.ip_protocol.slot(),
+            7 => self.source_security_group_name.slot(),
+            8 => self.source_security_group_owner_id.slot(),
+            9 => self.tag_specifications.slot(),
+            10 => self.to_port.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AuthorizeSecurityGroupIngressResult {
+    pub r#return: Option<bool>,
+    pub security_group_rules: Option<Vec<SecurityGroupRule>>,
+}
+
+impl Structure for AuthorizeSecurityGroupIngressResult {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::AUTHORIZE_SECURITY_GROUP_INGRESS_RESULT
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.r#return.view(),
+            1 => self.security_group_rules.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.r#return.slot(),
+            1 => self.security_group_rules.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AvailabilityZone {
     pub geography: Option<Vec<AvailabilityZoneGeography>>,
     pub group_long_name: Option<String>,
@@ -640,6 +803,371 @@ impl Structure for ConnectionTrackingConfiguration {
             0 => self.tcp_established_timeout.slot(),
             1 => self.udp_stream_timeout.slot(),
             2 => self.udp_timeout.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateNetworkAclEntryRequest {
+    pub cidr_block: Option<String>,
+    pub dry_run: Option<bool>,
+    pub egress: bool,
+    pub icmp_type_code: Option<IcmpTypeCode>,
+    pub ipv6_cidr_block: Option<String>,
+    pub network_acl_id: String,
+    pub port_range: Option<PortRange>,
+    pub protocol: String,
+    pub rule_action: RuleAction,
+    pub rule_number: i32,
+}
+
+impl Structure for CreateNetworkAclEntryRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::CREATE_NETWORK_ACL_ENTRY_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.cidr_block.view(),
+            1 => self.dry_run.view(),
+            2 => self.egress.view(),
+            3 => self.icmp_type_code.view(),
+            4 => self.ipv6_cidr_block.view(),
+            5 => self.network_acl_id.view(),
+            6 => self.port_range.view(),
+            7 => self.protocol.view(),
+            8 => self.rule_action.view(),
+            9 => self.rule_number.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.cidr_block.slot(),
+            1 => self.dry_run.slot(),
+            2 => self.egress.slot(),
+            3 => self.icmp_type_code.slot(),
+            4 => self.ipv6_cidr_block.slot(),
+            5 => self.network_acl_id.slot(),
+            6 => self.port_range.slot(),
+            7 => self.protocol.slot(),
+            8 => self.rule_action.slot(),
+            9 => self.rule_number.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateNetworkAclRequest {
+    pub client_token: Option<String>,
+    pub dry_run: Option<bool>,
+    pub tag_specifications: Option<Vec<TagSpecification>>,
+    pub vpc_id: String,
+}
+
+impl Structure for CreateNetworkAclRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::CREATE_NETWORK_ACL_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.client_token.view(),
+            1 => self.dry_run.view(),
+            2 => self.tag_specifications.view(),
+            3 => self.vpc_id.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.client_token.slot(),
+            1 => self.dry_run.slot(),
+            2 => self.tag_specifications.slot(),
+            3 => self.vpc_id.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateNetworkAclResult {
+    pub client_token: Option<String>,
+    pub network_acl: Option<NetworkAcl>,
+}
+
+impl Structure for CreateNetworkAclResult {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::CREATE_NETWORK_ACL_RESULT
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.client_token.view(),
+            1 => self.network_acl.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.client_token.slot(),
+            1 => self.network_acl.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateSecurityGroupRequest {
+    pub description: String,
+    pub dry_run: Option<bool>,
+    pub group_name: String,
+    pub tag_specifications: Option<Vec<TagSpecification>>,
+    pub vpc_id: Option<String>,
+}
+
+impl Structure for CreateSecurityGroupRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::CREATE_SECURITY_GROUP_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.description.view(),
+            1 => self.dry_run.view(),
+            2 => self.group_name.view(),
+            3 => self.tag_specifications.view(),
+            4 => self.vpc_id.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.description.slot(),
+            1 => self.dry_run.slot(),
+            2 => self.group_name.slot(),
+            3 => self.tag_specifications.slot(),
+            4 => self.vpc_id.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateSecurityGroupResult {
+    pub group_id: Option<String>,
+    pub security_group_arn: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+
+impl Structure for CreateSecurityGroupResult {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::CREATE_SECURITY_GROUP_RESULT
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.group_id.view(),
+            1 => self.security_group_arn.view(),
+            2 => self.tags.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.group_id.slot(),
+            1 => self.security_group_arn.slot(),
+            2 => self.tags.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateTagsRequest {
+    pub dry_run: Option<bool>,
+    pub resources: Vec<String>,
+    pub tags: Vec<Tag>,
+}
+
+impl Structure for CreateTagsRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::CREATE_TAGS_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.dry_run.view(),
+            1 => self.resources.view(),
+            2 => self.tags.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.dry_run.slot(),
+            1 => self.resources.slot(),
+            2 => self.tags.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteNetworkAclEntryRequest {
+    pub dry_run: Option<bool>,
+    pub egress: bool,
+    pub network_acl_id: String,
+    pub rule_number: i32,
+}
+
+impl Structure for DeleteNetworkAclEntryRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::DELETE_NETWORK_ACL_ENTRY_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.dry_run.view(),
+            1 => self.egress.view(),
+            2 => self.network_acl_id.view(),
+            3 => self.rule_number.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.dry_run.slot(),
+            1 => self.egress.slot(),
+            2 => self.network_acl_id.slot(),
+            3 => self.rule_number.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteNetworkAclRequest {
+    pub dry_run: Option<bool>,
+    pub network_acl_id: String,
+}
+
+impl Structure for DeleteNetworkAclRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::DELETE_NETWORK_ACL_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.dry_run.view(),
+            1 => self.network_acl_id.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.dry_run.slot(),
+            1 => self.network_acl_id.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteSecurityGroupRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+}
+
+impl Structure for DeleteSecurityGroupRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::DELETE_SECURITY_GROUP_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.dry_run.view(),
+            1 => self.group_id.view(),
+            2 => self.group_name.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.dry_run.slot(),
+            1 => self.group_id.slot(),
+            2 => self.group_name.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteSecurityGroupResult {
+    pub group_id: Option<String>,
+    pub r#return: Option<bool>,
+}
+
+impl Structure for DeleteSecurityGroupResult {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::DELETE_SECURITY_GROUP_RESULT
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.group_id.view(),
+            1 => self.r#return.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.group_id.slot(),
+            1 => self.r#return.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteTagsRequest {
+    pub dry_run: Option<bool>,
+    pub resources: Vec<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+
+impl Structure for DeleteTagsRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::DELETE_TAGS_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.dry_run.view(),
+            1 => self.resources.view(),
+            2 => self.tags.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.dry_run.slot(),
+            1 => self.resources.slot(),
+            2 => self.tags.slot(),
             _ => return None,
         })
     }
@@ -1083,6 +1611,59 @@ impl Structure for DescribeRouteTablesResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeSecurityGroupReferencesRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Vec<String>,
+}
+
+impl Structure for DescribeSecurityGroupReferencesRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::DESCRIBE_SECURITY_GROUP_REFERENCES_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.dry_run.view(),
+            1 => self.group_id.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.dry_run.slot(),
+            1 => self.group_id.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeSecurityGroupReferencesResult {
+    pub security_group_reference_set: Option<Vec<SecurityGroupReference>>,
+}
+
+impl Structure for DescribeSecurityGroupReferencesResult {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::DESCRIBE_SECURITY_GROUP_REFERENCES_RESULT
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.security_group_reference_set.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.security_group_reference_set.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeSecurityGroupRulesRequest {
     pub dry_run: Option<bool>,
     pub filters: Option<Vec<Filter>>,
@@ -1281,6 +1862,68 @@ impl Structure for DescribeSubnetsResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeTagsRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Option<Vec<Filter>>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+
+impl Structure for DescribeTagsRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::DESCRIBE_TAGS_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.dry_run.view(),
+            1 => self.filters.view(),
+            2 => self.max_results.view(),
+            3 => self.next_token.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.dry_run.slot(),
+            1 => self.filters.slot(),
+            2 => self.max_results.slot(),
+            3 => self.next_token.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeTagsResult {
+    pub next_token: Option<String>,
+    pub tags: Option<Vec<TagDescription>>,
+}
+
+impl Structure for DescribeTagsResult {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::DESCRIBE_TAGS_RESULT
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.next_token.view(),
+            1 => self.tags.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.next_token.slot(),
+            1 => self.tags.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeVpcAttributeRequest {
     pub attribute: VpcAttributeName,
     pub dry_run: Option<bool>,
@@ -1433,6 +2076,71 @@ impl Structure for Filter {
         Some(match index {
             0 => self.name.slot(),
             1 => self.values.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetSecurityGroupsForVpcRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Option<Vec<Filter>>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub vpc_id: String,
+}
+
+impl Structure for GetSecurityGroupsForVpcRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::GET_SECURITY_GROUPS_FOR_VPC_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.dry_run.view(),
+            1 => self.filters.view(),
+            2 => self.max_results.view(),
+            3 => self.next_token.view(),
+            4 => self.vpc_id.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.dry_run.slot(),
+            1 => self.filters.slot(),
+            2 => self.max_results.slot(),
+            3 => self.next_token.slot(),
+            4 => self.vpc_id.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetSecurityGroupsForVpcResult {
+    pub next_token: Option<String>,
+    pub security_group_for_vpcs: Option<Vec<SecurityGroupForVpc>>,
+}
+
+impl Structure for GetSecurityGroupsForVpcResult {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::GET_SECURITY_GROUPS_FOR_VPC_RESULT
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.next_token.view(),
+            1 => self.security_group_for_vpcs.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.next_token.slot(),
+            1 => self.security_group_for_vpcs.slot(),
             _ => return None,
         })
     }
@@ -1877,6 +2585,62 @@ impl Structure for Ipv6Range {
         Some(match index {
             0 => self.cidr_ipv6.slot(),
             1 => self.description.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModifySecurityGroupRulesRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: String,
+    pub security_group_rules: Vec<SecurityGroupRuleUpdate>,
+}
+
+impl Structure for ModifySecurityGroupRulesRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::MODIFY_SECURITY_GROUP_RULES_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.dry_run.view(),
+            1 => self.group_id.view(),
+            2 => self.security_group_rules.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.dry_run.slot(),
+            1 => self.group_id.slot(),
+            2 => self.security_group_rules.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModifySecurityGroupRulesResult {
+    pub r#return: Option<bool>,
+}
+
+impl Structure for ModifySecurityGroupRulesResult {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::MODIFY_SECURITY_GROUP_RULES_RESULT
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.r#return.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.r#return.slot(),
             _ => return None,
         })
     }
@@ -2747,6 +3511,851 @@ impl Structure for RegionGeography {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReplaceNetworkAclAssociationRequest {
+    pub association_id: String,
+    pub dry_run: Option<bool>,
+    pub network_acl_id: String,
+}
+
+impl Structure for ReplaceNetworkAclAssociationRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::REPLACE_NETWORK_ACL_ASSOCIATION_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.association_id.view(),
+            1 => self.dry_run.view(),
+            2 => self.network_acl_id.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.association_id.slot(),
+            1 => self.dry_run.slot(),
+            2 => self.network_acl_id.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReplaceNetworkAclAssociationResult {
+    pub new_association_id: Option<String>,
+}
+
+impl Structure for ReplaceNetworkAclAssociationResult {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::REPLACE_NETWORK_ACL_ASSOCIATION_RESULT
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.new_association_id.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.new_association_id.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReplaceNetworkAclEntryRequest {
+    pub cidr_block: Option<String>,
+    pub dry_run: Option<bool>,
+    pub egress: bool,
+    pub icmp_type_code: Option<IcmpTypeCode>,
+    pub ipv6_cidr_block: Option<String>,
+    pub network_acl_id: String,
+    pub port_range: Option<PortRange>,
+    pub protocol: String,
+    pub rule_action: RuleAction,
+    pub rule_number: i32,
+}
+
+impl Structure for ReplaceNetworkAclEntryRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::REPLACE_NETWORK_ACL_ENTRY_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.cidr_block.view(),
+            1 => self.dry_run.view(),
+            2 => self.egress.view(),
+            3 => self.icmp_type_code.view(),
+            4 => self.ipv6_cidr_block.view(),
+            5 => self.network_acl_id.view(),
+            6 => self.port_range.view(),
+            7 => self.protocol.view(),
+            8 => self.rule_action.view(),
+            9 => self.rule_number.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.cidr_block.slot(),
+            1 => self.dry_run.slot(),
+            2 => self.egress.slot(),
+            3 => self.icmp_type_code.slot(),
+            4 => self.ipv6_cidr_block.slot(),
+            5 => self.network_acl_id.slot(),
+            6 => self.port_range.slot(),
+            7 => self.protocol.slot(),
+            8 => self.rule_action.slot(),
+            9 => self.rule_number.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceType {
+    CapacityReservation,
+    ClientVpnEndpoint,
+    CustomerGateway,
+    CarrierGateway,
+    CoipPool,
+    DeclarativePoliciesReport,
+    DedicatedHost,
+    DhcpOptions,
+    EgressOnlyInternetGateway,
+    ElasticIp,
+    ElasticGpu,
+    ExportImageTask,
+    ExportInstanceTask,
+    FcaPolicy,
+    Fleet,
+    FpgaImage,
+    HostReservation,
+    Image,
+    ImageUsageReport,
+    ImportImageTask,
+    ImportSnapshotTask,
+    Instance,
+    InstanceEventWindow,
+    InternetGateway,
+    Ipam,
+    IpamPool,
+    IpamScope,
+    Ipv4poolEc2,
+    Ipv6poolEc2,
+    KeyPair,
+    LaunchTemplate,
+    LocalGateway,
+    LocalGatewayRouteTable,
+    LocalGatewayVirtualInterface,
+    LocalGatewayVirtualInterfaceGroup,
+    LocalGatewayRouteTableVpcAssociation,
+    LocalGatewayRouteTableVirtualInterfaceGroupAssociation,
+    Natgateway,
+    NetworkAcl,
+    NetworkInterface,
+    NetworkInsightsAnalysis,
+    NetworkInsightsPath,
+    NetworkInsightsAccessScope,
+    NetworkInsightsAccessScopeAnalysis,
+    OutpostLag,
+    PlacementGroup,
+    PrefixList,
+    ReplaceRootVolumeTask,
+    ReservedInstances,
+    RouteTable,
+    SecurityGroup,
+    SecurityGroupRule,
+    ServiceLinkVirtualInterface,
+    Snapshot,
+    SpotFleetRequest,
+    SpotInstancesRequest,
+    Subnet,
+    SubnetCidrReservation,
+    TrafficMirrorFilter,
+    TrafficMirrorSession,
+    TrafficMirrorTarget,
+    TransitGateway,
+    TransitGatewayAttachment,
+    TransitGatewayConnectPeer,
+    TransitGatewayMulticastDomain,
+    TransitGatewayPolicyTable,
+    TransitGatewayMeteringPolicy,
+    TransitGatewayRouteTable,
+    TransitGatewayRouteTableAnnouncement,
+    Volume,
+    Vpc,
+    VpcEndpoint,
+    VpcEndpointConnection,
+    VpcEndpointService,
+    VpcEndpointServicePermission,
+    VpcPeeringConnection,
+    VpnConnection,
+    VpnGateway,
+    VpcFlowLog,
+    CapacityReservationFleet,
+    TrafficMirrorFilterRule,
+    VpcEndpointConnectionDeviceType,
+    VerifiedAccessInstance,
+    VerifiedAccessGroup,
+    VerifiedAccessEndpoint,
+    VerifiedAccessPolicy,
+    VerifiedAccessTrustProvider,
+    VpnConnectionDeviceType,
+    VpcBlockPublicAccessExclusion,
+    VpcEncryptionControl,
+    RouteServer,
+    RouteServerEndpoint,
+    RouteServerPeer,
+    IpamResourceDiscovery,
+    IpamResourceDiscoveryAssociation,
+    InstanceConnectEndpoint,
+    VerifiedAccessEndpointTarget,
+    IpamExternalResourceVerificationToken,
+    CapacityBlock,
+    MacModificationTask,
+    IpamPrefixListResolver,
+    IpamPolicy,
+    IpamPrefixListResolverTarget,
+    IpamInternetRegistryAssociation,
+    SecondaryInterface,
+    SecondaryNetwork,
+    SecondarySubnet,
+    CapacityManagerDataExport,
+    VpnConcentrator,
+    IpamPoolAllocation,
+    CapacityReservationCancellationQuote,
+    ApplicationStatusCheck,
+    CapacityReservationModificationQuote,
+    MetricCategory,
+    /// A value that the model does not know, or none: the default.
+    Unknown(String),
+}
+
+impl ResourceType {
+    pub const VALUES: &'static [&'static str] = &[
+        "capacity-reservation",
+        "client-vpn-endpoint",
+        "customer-gateway",
+        "carrier-gateway",
+        "coip-pool",
+        "declarative-policies-report",
+        "dedicated-host",
+        "dhcp-options",
+        "egress-only-internet-gateway",
+        "elastic-ip",
+        "elastic-gpu",
+        "export-image-task",
+        "export-instance-task",
+        "fca-policy",
+        "fleet",
+        "fpga-image",
+        "host-reservation",
+        "image",
+        "image-usage-report",
+        "import-image-task",
+        "import-snapshot-task",
+        "instance",
+        "instance-event-window",
+        "internet-gateway",
+        "ipam",
+        "ipam-pool",
+        "ipam-scope",
+        "ipv4pool-ec2",
+        "ipv6pool-ec2",
+        "key-pair",
+        "launch-template",
+        "local-gateway",
+        "local-gateway-route-table",
+        "local-gateway-virtual-interface",
+        "local-gateway-virtual-interface-group",
+        "local-gateway-route-table-vpc-association",
+        "local-gateway-route-table-virtual-interface-group-association",
+        "natgateway",
+        "network-acl",
+        "network-interface",
+        "network-insights-analysis",
+        "network-insights-path",
+        "network-insights-access-scope",
+        "network-insights-access-scope-analysis",
+        "outpost-lag",
+        "placement-group",
+        "prefix-list",
+        "replace-root-volume-task",
+        "reserved-instances",
+        "route-table",
+        "security-group",
+        "security-group-rule",
+        "service-link-virtual-interface",
+        "snapshot",
+        "spot-fleet-request",
+        "spot-instances-request",
+        "subnet",
+        "subnet-cidr-reservation",
+        "traffic-mirror-filter",
+        "traffic-mirror-session",
+        "traffic-mirror-target",
+        "transit-gateway",
+        "transit-gateway-attachment",
+        "transit-gateway-connect-peer",
+        "transit-gateway-multicast-domain",
+        "transit-gateway-policy-table",
+        "transit-gateway-metering-policy",
+        "transit-gateway-route-table",
+        "transit-gateway-route-table-announcement",
+        "volume",
+        "vpc",
+        "vpc-endpoint",
+        "vpc-endpoint-connection",
+        "vpc-endpoint-service",
+        "vpc-endpoint-service-permission",
+        "vpc-peering-connection",
+        "vpn-connection",
+        "vpn-gateway",
+        "vpc-flow-log",
+        "capacity-reservation-fleet",
+        "traffic-mirror-filter-rule",
+        "vpc-endpoint-connection-device-type",
+        "verified-access-instance",
+        "verified-access-group",
+        "verified-access-endpoint",
+        "verified-access-policy",
+        "verified-access-trust-provider",
+        "vpn-connection-device-type",
+        "vpc-block-public-access-exclusion",
+        "vpc-encryption-control",
+        "route-server",
+        "route-server-endpoint",
+        "route-server-peer",
+        "ipam-resource-discovery",
+        "ipam-resource-discovery-association",
+        "instance-connect-endpoint",
+        "verified-access-endpoint-target",
+        "ipam-external-resource-verification-token",
+        "capacity-block",
+        "mac-modification-task",
+        "ipam-prefix-list-resolver",
+        "ipam-policy",
+        "ipam-prefix-list-resolver-target",
+        "ipam-internet-registry-association",
+        "secondary-interface",
+        "secondary-network",
+        "secondary-subnet",
+        "capacity-manager-data-export",
+        "vpn-concentrator",
+        "ipam-pool-allocation",
+        "capacity-reservation-cancellation-quote",
+        "application-status-check",
+        "capacity-reservation-modification-quote",
+        "metric-category",
+    ];
+
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::CapacityReservation => "capacity-reservation",
+            Self::ClientVpnEndpoint => "client-vpn-endpoint",
+            Self::CustomerGateway => "customer-gateway",
+            Self::CarrierGateway => "carrier-gateway",
+            Self::CoipPool => "coip-pool",
+            Self::DeclarativePoliciesReport => "declarative-policies-report",
+            Self::DedicatedHost => "dedicated-host",
+            Self::DhcpOptions => "dhcp-options",
+            Self::EgressOnlyInternetGateway => "egress-only-internet-gateway",
+            Self::ElasticIp => "elastic-ip",
+            Self::ElasticGpu => "elastic-gpu",
+            Self::ExportImageTask => "export-image-task",
+            Self::ExportInstanceTask => "export-instance-task",
+            Self::FcaPolicy => "fca-policy",
+            Self::Fleet => "fleet",
+            Self::FpgaImage => "fpga-image",
+            Self::HostReservation => "host-reservation",
+            Self::Image => "image",
+            Self::ImageUsageReport => "image-usage-report",
+            Self::ImportImageTask => "import-image-task",
+            Self::ImportSnapshotTask => "import-snapshot-task",
+            Self::Instance => "instance",
+            Self::InstanceEventWindow => "instance-event-window",
+            Self::InternetGateway => "internet-gateway",
+            Self::Ipam => "ipam",
+            Self::IpamPool => "ipam-pool",
+            Self::IpamScope => "ipam-scope",
+            Self::Ipv4poolEc2 => "ipv4pool-ec2",
+            Self::Ipv6poolEc2 => "ipv6pool-ec2",
+            Self::KeyPair => "key-pair",
+            Self::LaunchTemplate => "launch-template",
+            Self::LocalGateway => "local-gateway",
+            Self::LocalGatewayRouteTable => "local-gateway-route-table",
+            Self::LocalGatewayVirtualInterface => "local-gateway-virtual-interface",
+            Self::LocalGatewayVirtualInterfaceGroup => "local-gateway-virtual-interface-group",
+            Self::LocalGatewayRouteTableVpcAssociation => "local-gateway-route-table-vpc-association",
+            Self::LocalGatewayRouteTableVirtualInterfaceGroupAssociation => {
+                "local-gateway-route-table-virtual-interface-group-association"
+            }
+            Self::Natgateway => "natgateway",
+            Self::NetworkAcl => "network-acl",
+            Self::NetworkInterface => "network-interface",
+            Self::NetworkInsightsAnalysis => "network-insights-analysis",
+            Self::NetworkInsightsPath => "network-insights-path",
+            Self::NetworkInsightsAccessScope => "network-insights-access-scope",
+            Self::NetworkInsightsAccessScopeAnalysis => "network-insights-access-scope-analysis",
+            Self::OutpostLag => "outpost-lag",
+            Self::PlacementGroup => "placement-group",
+            Self::PrefixList => "prefix-list",
+            Self::ReplaceRootVolumeTask => "replace-root-volume-task",
+            Self::ReservedInstances => "reserved-instances",
+            Self::RouteTable => "route-table",
+            Self::SecurityGroup => "security-group",
+            Self::SecurityGroupRule => "security-group-rule",
+            Self::ServiceLinkVirtualInterface => "service-link-virtual-interface",
+            Self::Snapshot => "snapshot",
+            Self::SpotFleetRequest => "spot-fleet-request",
+            Self::SpotInstancesRequest => "spot-instances-request",
+            Self::Subnet => "subnet",
+            Self::SubnetCidrReservation => "subnet-cidr-reservation",
+            Self::TrafficMirrorFilter => "traffic-mirror-filter",
+            Self::TrafficMirrorSession => "traffic-mirror-session",
+            Self::TrafficMirrorTarget => "traffic-mirror-target",
+            Self::TransitGateway => "transit-gateway",
+            Self::TransitGatewayAttachment => "transit-gateway-attachment",
+            Self::TransitGatewayConnectPeer => "transit-gateway-connect-peer",
+            Self::TransitGatewayMulticastDomain => "transit-gateway-multicast-domain",
+            Self::TransitGatewayPolicyTable => "transit-gateway-policy-table",
+            Self::TransitGatewayMeteringPolicy => "transit-gateway-metering-policy",
+            Self::TransitGatewayRouteTable => "transit-gateway-route-table",
+            Self::TransitGatewayRouteTableAnnouncement => "transit-gateway-route-table-announcement",
+            Self::Volume => "volume",
+            Self::Vpc => "vpc",
+            Self::VpcEndpoint => "vpc-endpoint",
+            Self::VpcEndpointConnection => "vpc-endpoint-connection",
+            Self::VpcEndpointService => "vpc-endpoint-service",
+            Self::VpcEndpointServicePermission => "vpc-endpoint-service-permission",
+            Self::VpcPeeringConnection => "vpc-peering-connection",
+            Self::VpnConnection => "vpn-connection",
+            Self::VpnGateway => "vpn-gateway",
+            Self::VpcFlowLog => "vpc-flow-log",
+            Self::CapacityReservationFleet => "capacity-reservation-fleet",
+            Self::TrafficMirrorFilterRule => "traffic-mirror-filter-rule",
+            Self::VpcEndpointConnectionDeviceType => "vpc-endpoint-connection-device-type",
+            Self::VerifiedAccessInstance => "verified-access-instance",
+            Self::VerifiedAccessGroup => "verified-access-group",
+            Self::VerifiedAccessEndpoint => "verified-access-endpoint",
+            Self::VerifiedAccessPolicy => "verified-access-policy",
+            Self::VerifiedAccessTrustProvider => "verified-access-trust-provider",
+            Self::VpnConnectionDeviceType => "vpn-connection-device-type",
+            Self::VpcBlockPublicAccessExclusion => "vpc-block-public-access-exclusion",
+            Self::VpcEncryptionControl => "vpc-encryption-control",
+            Self::RouteServer => "route-server",
+            Self::RouteServerEndpoint => "route-server-endpoint",
+            Self::RouteServerPeer => "route-server-peer",
+            Self::IpamResourceDiscovery => "ipam-resource-discovery",
+            Self::IpamResourceDiscoveryAssociation => "ipam-resource-discovery-association",
+            Self::InstanceConnectEndpoint => "instance-connect-endpoint",
+            Self::VerifiedAccessEndpointTarget => "verified-access-endpoint-target",
+            Self::IpamExternalResourceVerificationToken => "ipam-external-resource-verification-token",
+            Self::CapacityBlock => "capacity-block",
+            Self::MacModificationTask => "mac-modification-task",
+            Self::IpamPrefixListResolver => "ipam-prefix-list-resolver",
+            Self::IpamPolicy => "ipam-policy",
+            Self::IpamPrefixListResolverTarget => "ipam-prefix-list-resolver-target",
+            Self::IpamInternetRegistryAssociation => "ipam-internet-registry-association",
+            Self::SecondaryInterface => "secondary-interface",
+            Self::SecondaryNetwork => "secondary-network",
+            Self::SecondarySubnet => "secondary-subnet",
+            Self::CapacityManagerDataExport => "capacity-manager-data-export",
+            Self::VpnConcentrator => "vpn-concentrator",
+            Self::IpamPoolAllocation => "ipam-pool-allocation",
+            Self::CapacityReservationCancellationQuote => "capacity-reservation-cancellation-quote",
+            Self::ApplicationStatusCheck => "application-status-check",
+            Self::CapacityReservationModificationQuote => "capacity-reservation-modification-quote",
+            Self::MetricCategory => "metric-category",
+            Self::Unknown(text) => text,
+        }
+    }
+}
+
+impl From<&str> for ResourceType {
+    fn from(text: &str) -> Self {
+        match text {
+            "capacity-reservation" => Self::CapacityReservation,
+            "client-vpn-endpoint" => Self::ClientVpnEndpoint,
+            "customer-gateway" => Self::CustomerGateway,
+            "carrier-gateway" => Self::CarrierGateway,
+            "coip-pool" => Self::CoipPool,
+            "declarative-policies-report" => Self::DeclarativePoliciesReport,
+            "dedicated-host" => Self::DedicatedHost,
+            "dhcp-options" => Self::DhcpOptions,
+            "egress-only-internet-gateway" => Self::EgressOnlyInternetGateway,
+            "elastic-ip" => Self::ElasticIp,
+            "elastic-gpu" => Self::ElasticGpu,
+            "export-image-task" => Self::ExportImageTask,
+            "export-instance-task" => Self::ExportInstanceTask,
+            "fca-policy" => Self::FcaPolicy,
+            "fleet" => Self::Fleet,
+            "fpga-image" => Self::FpgaImage,
+            "host-reservation" => Self::HostReservation,
+            "image" => Self::Image,
+            "image-usage-report" => Self::ImageUsageReport,
+            "import-image-task" => Self::ImportImageTask,
+            "import-snapshot-task" => Self::ImportSnapshotTask,
+            "instance" => Self::Instance,
+            "instance-event-window" => Self::InstanceEventWindow,
+            "internet-gateway" => Self::InternetGateway,
+            "ipam" => Self::Ipam,
+            "ipam-pool" => Self::IpamPool,
+            "ipam-scope" => Self::IpamScope,
+            "ipv4pool-ec2" => Self::Ipv4poolEc2,
+            "ipv6pool-ec2" => Self::Ipv6poolEc2,
+            "key-pair" => Self::KeyPair,
+            "launch-template" => Self::LaunchTemplate,
+            "local-gateway" => Self::LocalGateway,
+            "local-gateway-route-table" => Self::LocalGatewayRouteTable,
+            "local-gateway-virtual-interface" => Self::LocalGatewayVirtualInterface,
+            "local-gateway-virtual-interface-group" => Self::LocalGatewayVirtualInterfaceGroup,
+            "local-gateway-route-table-vpc-association" => Self::LocalGatewayRouteTableVpcAssociation,
+            "local-gateway-route-table-virtual-interface-group-association" => {
+                Self::LocalGatewayRouteTableVirtualInterfaceGroupAssociation
+            }
+            "natgateway" => Self::Natgateway,
+            "network-acl" => Self::NetworkAcl,
+            "network-interface" => Self::NetworkInterface,
+            "network-insights-analysis" => Self::NetworkInsightsAnalysis,
+            "network-insights-path" => Self::NetworkInsightsPath,
+            "network-insights-access-scope" => Self::NetworkInsightsAccessScope,
+            "network-insights-access-scope-analysis" => Self::NetworkInsightsAccessScopeAnalysis,
+            "outpost-lag" => Self::OutpostLag,
+            "placement-group" => Self::PlacementGroup,
+            "prefix-list" => Self::PrefixList,
+            "replace-root-volume-task" => Self::ReplaceRootVolumeTask,
+            "reserved-instances" => Self::ReservedInstances,
+            "route-table" => Self::RouteTable,
+            "security-group" => Self::SecurityGroup,
+            "security-group-rule" => Self::SecurityGroupRule,
+            "service-link-virtual-interface" => Self::ServiceLinkVirtualInterface,
+            "snapshot" => Self::Snapshot,
+            "spot-fleet-request" => Self::SpotFleetRequest,
+            "spot-instances-request" => Self::SpotInstancesRequest,
+            "subnet" => Self::Subnet,
+            "subnet-cidr-reservation" => Self::SubnetCidrReservation,
+            "traffic-mirror-filter" => Self::TrafficMirrorFilter,
+            "traffic-mirror-session" => Self::TrafficMirrorSession,
+            "traffic-mirror-target" => Self::TrafficMirrorTarget,
+            "transit-gateway" => Self::TransitGateway,
+            "transit-gateway-attachment" => Self::TransitGatewayAttachment,
+            "transit-gateway-connect-peer" => Self::TransitGatewayConnectPeer,
+            "transit-gateway-multicast-domain" => Self::TransitGatewayMulticastDomain,
+            "transit-gateway-policy-table" => Self::TransitGatewayPolicyTable,
+            "transit-gateway-metering-policy" => Self::TransitGatewayMeteringPolicy,
+            "transit-gateway-route-table" => Self::TransitGatewayRouteTable,
+            "transit-gateway-route-table-announcement" => Self::TransitGatewayRouteTableAnnouncement,
+            "volume" => Self::Volume,
+            "vpc" => Self::Vpc,
+            "vpc-endpoint" => Self::VpcEndpoint,
+            "vpc-endpoint-connection" => Self::VpcEndpointConnection,
+            "vpc-endpoint-service" => Self::VpcEndpointService,
+            "vpc-endpoint-service-permission" => Self::VpcEndpointServicePermission,
+            "vpc-peering-connection" => Self::VpcPeeringConnection,
+            "vpn-connection" => Self::VpnConnection,
+            "vpn-gateway" => Self::VpnGateway,
+            "vpc-flow-log" => Self::VpcFlowLog,
+            "capacity-reservation-fleet" => Self::CapacityReservationFleet,
+            "traffic-mirror-filter-rule" => Self::TrafficMirrorFilterRule,
+            "vpc-endpoint-connection-device-type" => Self::VpcEndpointConnectionDeviceType,
+            "verified-access-instance" => Self::VerifiedAccessInstance,
+            "verified-access-group" => Self::VerifiedAccessGroup,
+            "verified-access-endpoint" => Self::VerifiedAccessEndpoint,
+            "verified-access-policy" => Self::VerifiedAccessPolicy,
+            "verified-access-trust-provider" => Self::VerifiedAccessTrustProvider,
+            "vpn-connection-device-type" => Self::VpnConnectionDeviceType,
+            "vpc-block-public-access-exclusion" => Self::VpcBlockPublicAccessExclusion,
+            "vpc-encryption-control" => Self::VpcEncryptionControl,
+            "route-server" => Self::RouteServer,
+            "route-server-endpoint" => Self::RouteServerEndpoint,
+            "route-server-peer" => Self::RouteServerPeer,
+            "ipam-resource-discovery" => Self::IpamResourceDiscovery,
+            "ipam-resource-discovery-association" => Self::IpamResourceDiscoveryAssociation,
+            "instance-connect-endpoint" => Self::InstanceConnectEndpoint,
+            "verified-access-endpoint-target" => Self::VerifiedAccessEndpointTarget,
+            "ipam-external-resource-verification-token" => Self::IpamExternalResourceVerificationToken,
+            "capacity-block" => Self::CapacityBlock,
+            "mac-modification-task" => Self::MacModificationTask,
+            "ipam-prefix-list-resolver" => Self::IpamPrefixListResolver,
+            "ipam-policy" => Self::IpamPolicy,
+            "ipam-prefix-list-resolver-target" => Self::IpamPrefixListResolverTarget,
+            "ipam-internet-registry-association" => Self::IpamInternetRegistryAssociation,
+            "secondary-interface" => Self::SecondaryInterface,
+            "secondary-network" => Self::SecondaryNetwork,
+            "secondary-subnet" => Self::SecondarySubnet,
+            "capacity-manager-data-export" => Self::CapacityManagerDataExport,
+            "vpn-concentrator" => Self::VpnConcentrator,
+            "ipam-pool-allocation" => Self::IpamPoolAllocation,
+            "capacity-reservation-cancellation-quote" => Self::CapacityReservationCancellationQuote,
+            "application-status-check" => Self::ApplicationStatusCheck,
+            "capacity-reservation-modification-quote" => Self::CapacityReservationModificationQuote,
+            "metric-category" => Self::MetricCategory,
+            _ => Self::Unknown(text.to_owned()),
+        }
+    }
+}
+
+impl Default for ResourceType {
+    fn default() -> Self {
+        Self::Unknown(String::new())
+    }
+}
+
+impl std::fmt::Display for ResourceType {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl Text for ResourceType {
+    fn set(&mut self, text: String) {
+        *self = Self::from(text.as_str());
+    }
+}
+
+impl Value for ResourceType {
+    fn view(&self) -> View<'_> {
+        View::String(self.as_str())
+    }
+
+    fn slot(&mut self) -> Slot<'_> {
+        Slot::String(self)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RevokeSecurityGroupEgressRequest {
+    pub cidr_ip: Option<String>,
+    pub dry_run: Option<bool>,
+    pub from_port: Option<i32>,
+    pub group_id: String,
+    pub ip_permissions: Option<Vec<IpPermission>>,
+    pub ip_protocol: Option<String>,
+    pub security_group_rule_ids: Option<Vec<String>>,
+    pub source_security_group_name: Option<String>,
+    pub source_security_group_owner_id: Option<String>,
+    pub to_port: Option<i32>,
+}
+
+impl Structure for RevokeSecurityGroupEgressRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::REVOKE_SECURITY_GROUP_EGRESS_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.cidr_ip.view(),
+            1 => self.dry_run.view(),
+            2 => self.from_port.view(),
+            3 => self.group_id.view(),
+            4 => self.ip_permissions.view(),
+            5 => self.ip_protocol.view(),
+            6 => self.security_group_rule_ids.view(),
+            7 => self.source_security_group_name.view(),
+            8 => self.source_security_group_owner_id.view(),
+            9 => self.to_port.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.cidr_ip.slot(),
+            1 => self.dry_run.slot(),
+            2 => self.from_port.slot(),
+            3 => self.group_id.slot(),
+            4 => self.ip_permissions.slot(),
+            5 => self.ip_protocol.slot(),
+            6 => self.security_group_rule_ids.slot(),
+            7 => self.source_security_group_name.slot(),
+            8 => self.source_security_group_owner_id.slot(),
+            9 => self.to_port.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RevokeSecurityGroupEgressResult {
+    pub r#return: Option<bool>,
+    pub revoked_security_group_rules: Option<Vec<RevokedSecurityGroupRule>>,
+    pub unknown_ip_permissions: Option<Vec<IpPermission>>,
+}
+
+impl Structure for RevokeSecurityGroupEgressResult {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::REVOKE_SECURITY_GROUP_EGRESS_RESULT
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.r#return.view(),
+            1 => self.revoked_security_group_rules.view(),
+            2 => self.unknown_ip_permissions.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.r#return.slot(),
+            1 => self.revoked_security_group_rules.slot(),
+            2 => self.unknown_ip_permissions.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RevokeSecurityGroupIngressRequest {
+    pub cidr_ip: Option<String>,
+    pub dry_run: Option<bool>,
+    pub from_port: Option<i32>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub ip_permissions: Option<Vec<IpPermission>>,
+    pub ip_protocol: Option<String>,
+    pub security_group_rule_ids: Option<Vec<String>>,
+    pub source_security_group_name: Option<String>,
+    pub source_security_group_owner_id: Option<String>,
+    pub to_port: Option<i32>,
+}
+
+impl Structure for RevokeSecurityGroupIngressRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::REVOKE_SECURITY_GROUP_INGRESS_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.cidr_ip.view(),
+            1 => self.dry_run.view(),
+            2 => self.from_port.view(),
+            3 => self.group_id.view(),
+            4 => self.group_name.view(),
+            5 => self.ip_permissions.view(),
+            6 => self.ip_protocol.view(),
+            7 => self.security_group_rule_ids.view(),
+            8 => self.source_security_group_name.view(),
+            9 => self.source_security_group_owner_id.view(),
+            10 => self.to_port.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.cidr_ip.slot(),
+            1 => self.dry_run.slot(),
+            2 => self.from_port.slot(),
+            3 => self.group_id.slot(),
+            4 => self.group_name.slot(),
+            5 => self.ip_permissions.slot(),
+            6 => self.ip_protocol.slot(),
+            7 => self.security_group_rule_ids.slot(),
+            8 => self.source_security_group_name.slot(),
+            9 => self.source_security_group_owner_id.slot(),
+            10 => self.to_port.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RevokeSecurityGroupIngressResult {
+    pub r#return: Option<bool>,
+    pub revoked_security_group_rules: Option<Vec<RevokedSecurityGroupRule>>,
+    pub unknown_ip_permissions: Option<Vec<IpPermission>>,
+}
+
+impl Structure for RevokeSecurityGroupIngressResult {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::REVOKE_SECURITY_GROUP_INGRESS_RESULT
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.r#return.view(),
+            1 => self.revoked_security_group_rules.view(),
+            2 => self.unknown_ip_permissions.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.r#return.slot(),
+            1 => self.revoked_security_group_rules.slot(),
+            2 => self.unknown_ip_permissions.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RevokedSecurityGroupRule {
+    pub cidr_ipv4: Option<String>,
+    pub cidr_ipv6: Option<String>,
+    pub description: Option<String>,
+    pub from_port: Option<i32>,
+    pub group_id: Option<String>,
+    pub ip_protocol: Option<String>,
+    pub is_egress: Option<bool>,
+    pub prefix_list_id: Option<String>,
+    pub referenced_group_id: Option<String>,
+    pub security_group_rule_id: Option<String>,
+    pub to_port: Option<i32>,
+}
+
+impl Structure for RevokedSecurityGroupRule {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::REVOKED_SECURITY_GROUP_RULE
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.cidr_ipv4.view(),
+            1 => self.cidr_ipv6.view(),
+            2 => self.description.view(),
+            3 => self.from_port.view(),
+            4 => self.group_id.view(),
+            5 => self.ip_protocol.view(),
+            6 => self.is_egress.view(),
+            7 => self.prefix_list_id.view(),
+            8 => self.referenced_group_id.view(),
+            9 => self.security_group_rule_id.view(),
+            10 => self.to_port.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.cidr_ipv4.slot(),
+            1 => self.cidr_ipv6.slot(),
+            2 => self.description.slot(),
+            3 => self.from_port.slot(),
+            4 => self.group_id.slot(),
+            5 => self.ip_protocol.slot(),
+            6 => self.is_egress.slot(),
+            7 => self.prefix_list_id.slot(),
+            8 => self.referenced_group_id.slot(),
+            9 => self.security_group_rule_id.slot(),
+            10 => self.to_port.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Route {
     pub carrier_gateway_id: Option<String>,
     pub core_network_arn: Option<String>,
@@ -3238,6 +4847,80 @@ impl Structure for SecurityGroup {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
+pub struct SecurityGroupForVpc {
+    pub description: Option<String>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub owner_id: Option<String>,
+    pub primary_vpc_id: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+
+impl Structure for SecurityGroupForVpc {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::SECURITY_GROUP_FOR_VPC
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.description.view(),
+            1 => self.group_id.view(),
+            2 => self.group_name.view(),
+            3 => self.owner_id.view(),
+            4 => self.primary_vpc_id.view(),
+            5 => self.tags.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.description.slot(),
+            1 => self.group_id.slot(),
+            2 => self.group_name.slot(),
+            3 => self.owner_id.slot(),
+            4 => self.primary_vpc_id.slot(),
+            5 => self.tags.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SecurityGroupReference {
+    pub group_id: Option<String>,
+    pub referencing_vpc_id: Option<String>,
+    pub transit_gateway_id: Option<String>,
+    pub vpc_peering_connection_id: Option<String>,
+}
+
+impl Structure for SecurityGroupReference {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::SECURITY_GROUP_REFERENCE
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.group_id.view(),
+            1 => self.referencing_vpc_id.view(),
+            2 => self.transit_gateway_id.view(),
+            3 => self.vpc_peering_connection_id.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.group_id.slot(),
+            1 => self.referencing_vpc_id.slot(),
+            2 => self.transit_gateway_id.slot(),
+            3 => self.vpc_peering_connection_id.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SecurityGroupRule {
     pub cidr_ipv4: Option<String>,
     pub cidr_ipv6: Option<String>,
@@ -3296,6 +4979,108 @@ impl Structure for SecurityGroupRule {
             11 => self.security_group_rule_id.slot(),
             12 => self.tags.slot(),
             13 => self.to_port.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SecurityGroupRuleDescription {
+    pub description: Option<String>,
+    pub security_group_rule_id: Option<String>,
+}
+
+impl Structure for SecurityGroupRuleDescription {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::SECURITY_GROUP_RULE_DESCRIPTION
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.description.view(),
+            1 => self.security_group_rule_id.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.description.slot(),
+            1 => self.security_group_rule_id.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SecurityGroupRuleRequest {
+    pub cidr_ipv4: Option<String>,
+    pub cidr_ipv6: Option<String>,
+    pub description: Option<String>,
+    pub from_port: Option<i32>,
+    pub ip_protocol: Option<String>,
+    pub prefix_list_id: Option<String>,
+    pub referenced_group_id: Option<String>,
+    pub to_port: Option<i32>,
+}
+
+impl Structure for SecurityGroupRuleRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::SECURITY_GROUP_RULE_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.cidr_ipv4.view(),
+            1 => self.cidr_ipv6.view(),
+            2 => self.description.view(),
+            3 => self.from_port.view(),
+            4 => self.ip_protocol.view(),
+            5 => self.prefix_list_id.view(),
+            6 => self.referenced_group_id.view(),
+            7 => self.to_port.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.cidr_ipv4.slot(),
+            1 => self.cidr_ipv6.slot(),
+            2 => self.description.slot(),
+            3 => self.from_port.slot(),
+            4 => self.ip_protocol.slot(),
+            5 => self.prefix_list_id.slot(),
+            6 => self.referenced_group_id.slot(),
+            7 => self.to_port.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SecurityGroupRuleUpdate {
+    pub security_group_rule: Option<SecurityGroupRuleRequest>,
+    pub security_group_rule_id: String,
+}
+
+impl Structure for SecurityGroupRuleUpdate {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::SECURITY_GROUP_RULE_UPDATE
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.security_group_rule.view(),
+            1 => self.security_group_rule_id.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.security_group_rule.slot(),
+            1 => self.security_group_rule_id.slot(),
             _ => return None,
         })
     }
@@ -3624,6 +5409,68 @@ impl Structure for Tag {
     }
 }
 
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TagDescription {
+    pub key: Option<String>,
+    pub resource_id: Option<String>,
+    pub resource_type: Option<ResourceType>,
+    pub value: Option<String>,
+}
+
+impl Structure for TagDescription {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::TAG_DESCRIPTION
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.key.view(),
+            1 => self.resource_id.view(),
+            2 => self.resource_type.view(),
+            3 => self.value.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.key.slot(),
+            1 => self.resource_id.slot(),
+            2 => self.resource_type.slot(),
+            3 => self.value.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TagSpecification {
+    pub resource_type: Option<ResourceType>,
+    pub tags: Option<Vec<Tag>>,
+}
+
+impl Structure for TagSpecification {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::TAG_SPECIFICATION
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.resource_type.view(),
+            1 => self.tags.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.resource_type.slot(),
+            1 => self.tags.slot(),
+            _ => return None,
+        })
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tenancy {
     Default,
@@ -3682,6 +5529,130 @@ impl Value for Tenancy {
 
     fn slot(&mut self) -> Slot<'_> {
         Slot::String(self)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsEgressRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub ip_permissions: Option<Vec<IpPermission>>,
+    pub security_group_rule_descriptions: Option<Vec<SecurityGroupRuleDescription>>,
+}
+
+impl Structure for UpdateSecurityGroupRuleDescriptionsEgressRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.dry_run.view(),
+            1 => self.group_id.view(),
+            2 => self.group_name.view(),
+            3 => self.ip_permissions.view(),
+            4 => self.security_group_rule_descriptions.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.dry_run.slot(),
+            1 => self.group_id.slot(),
+            2 => self.group_name.slot(),
+            3 => self.ip_permissions.slot(),
+            4 => self.security_group_rule_descriptions.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsEgressResult {
+    pub r#return: Option<bool>,
+}
+
+impl Structure for UpdateSecurityGroupRuleDescriptionsEgressResult {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_RESULT
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.r#return.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.r#return.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsIngressRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub ip_permissions: Option<Vec<IpPermission>>,
+    pub security_group_rule_descriptions: Option<Vec<SecurityGroupRuleDescription>>,
+}
+
+impl Structure for UpdateSecurityGroupRuleDescriptionsIngressRequest {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_REQUEST
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.dry_run.view(),
+            1 => self.group_id.view(),
+            2 => self.group_name.view(),
+            3 => self.ip_permissions.view(),
+            4 => self.security_group_rule_descriptions.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.dry_run.slot(),
+            1 => self.group_id.slot(),
+            2 => self.group_name.slot(),
+            3 => self.ip_permissions.slot(),
+            4 => self.security_group_rule_descriptions.slot(),
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsIngressResult {
+    pub r#return: Option<bool>,
+}
+
+impl Structure for UpdateSecurityGroupRuleDescriptionsIngressResult {
+    fn shape(&self) -> &'static StructureShape {
+        &shapes::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_RESULT
+    }
+
+    fn member(&self, index: usize) -> View<'_> {
+        match index {
+            0 => self.r#return.view(),
+            _ => View::Absent,
+        }
+    }
+
+    fn member_mut(&mut self, index: usize) -> Option<Slot<'_>> {
+        Some(match index {
+            0 => self.r#return.slot(),
+            _ => return None,
+        })
     }
 }
 
