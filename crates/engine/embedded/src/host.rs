@@ -25,10 +25,10 @@ use std::sync::OnceLock;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
-use wharf_engine::{ContainerId, EngineError, Resources, SandboxId, SandboxSpec, Stats, Users};
+use wharf_engine::{ContainerId, EngineError, Resources, SandboxId, SandboxSpec, Stats, Users, VolumeName};
 
 use crate::capability::{Capability, CapabilitySet};
-use crate::cgroup::{self, CgroupError, CgroupMounts, ContainerLimits, Driver, Freezer, Kind};
+use crate::cgroup::{self, CgroupError, CgroupMounts, ContainerLimits, DeviceRules, Driver, Freezer, Kind};
 use crate::cleaner::{self, Cleaner};
 use crate::init::InitProgram;
 use crate::rlimit::Raise;
@@ -332,6 +332,7 @@ impl Host {
     pub(crate) fn container_limits<'a>(
         &self,
         resources: &'a Resources,
+        devices: DeviceRules,
     ) -> Result<ContainerLimits<'a>, EngineError> {
         let number = |limit: &wharf_engine::BlockLimit| {
             let stat = self.open_on_host(&limit.device, OFlags::PATH).and_then(rustix::fs::fstat);
@@ -346,7 +347,33 @@ impl Host {
             Err(EngineError::Unsupported { what, reason })
         };
         let block_devices = resources.block_io.limits.iter().map(number).collect::<Result<_, _>>()?;
-        Ok(ContainerLimits { resources, block_devices })
+        Ok(ContainerLimits { resources, block_devices, devices })
+    }
+
+    /// Kills what is left in the container's groups and removes them; its writable layer stays.
+    pub fn clean_groups(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<(), EngineError> {
+        self.driver.remove_container(sandbox, container).map_err(|error| cgroup_error(&error))
+    }
+
+    /// The control groups of programs beside the container's own; none if it is gone.
+    pub fn exec_groups(&self, sandbox: &SandboxId, container: &ContainerId) -> Vec<String> {
+        self.driver.execs(sandbox, container).unwrap_or_default()
+    }
+
+    /// Kills what is left in such a group and removes it. Repeatable.
+    pub fn remove_exec(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+        group: &str,
+    ) -> Result<(), EngineError> {
+        self.driver.remove_exec(sandbox, container, group).map_err(|error| cgroup_error(&error))
+    }
+
+    /// Removes a named volume with its files. Repeatable.
+    pub fn remove_volume(&self, volume: &VolumeName) -> Result<(), EngineError> {
+        self.throw_away(&self.volumes_dir().join(volume.as_str()))
+            .map_err(|error| io_error(&format!("remove the files of volume {volume}"), &error))
     }
 
     /// Freezes or thaws a container, and waits until it is done.

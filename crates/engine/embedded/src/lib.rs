@@ -46,6 +46,7 @@ mod seccomp;
 mod shared;
 mod spawn;
 pub mod spawner;
+pub mod stats;
 mod sys;
 mod sysctl;
 pub mod terminal;

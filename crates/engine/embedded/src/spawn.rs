@@ -14,9 +14,9 @@ use crate::container;
 use crate::host::{Host, cgroup_error, io_error};
 use crate::plan::Plan;
 pub use crate::plan::Stdio;
-use crate::shared;
 pub use crate::sys::Parent;
 use crate::sys::{self, Cloned};
+use crate::{devices, shared};
 
 /// A report of a child is one serialized [`EngineError`]; a longer one is cut and unreadable.
 const REPORT_BYTES_MAX: usize = 64 * 1024;
@@ -74,6 +74,14 @@ fn make_directories(plan: &Plan<'_>) -> Result<(), EngineError> {
         io_error(&format!("make the writable layer of container {}", plan.spec.id), &error)
     };
     match std::fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && plan.spec.restart.is_some() => {
+            // An earlier run, whose writable layer goes on; its work directory cannot be used again.
+            if plan.upper_dir.is_dir() {
+                return remove_if_there(&plan.work_dir)
+                    .and_then(|()| std::fs::create_dir(&plan.work_dir))
+                    .map_err(failed);
+            }
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             // An attempt that was cut off.
             std::fs::remove_dir_all(directory)
@@ -90,6 +98,13 @@ fn make_directories(plan: &Plan<'_>) -> Result<(), EngineError> {
         .and_then(|()| look_like_the_image(&upper, plan.spec.layers.first()))
         .and_then(|()| std::fs::create_dir(directory.join("work")))
         .map_err(failed)
+}
+
+fn remove_if_there(directory: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// The root directory that a container sees has the owner and mode of the upper one: those of the
@@ -113,9 +128,10 @@ fn look_like_the_image(upper: &Path, topmost: Option<&PathBuf>) -> io::Result<()
 /// As [`spawn`].
 unsafe fn start(host: &Host, plan: &Plan<'_>, parent: Parent) -> Result<Spawned, SpawnFailure> {
     let internal = |what: &str, error: io::Error| io_error(what, &error);
+    let limits = host.container_limits(&plan.spec.resources, devices::rules(plan))?;
     let membership = host
         .driver
-        .create_container(&plan.sandbox.id, &plan.spec.id, &host.container_limits(&plan.spec.resources)?)
+        .create_container(&plan.sandbox.id, &plan.spec.id, &limits)
         .map_err(|error| cgroup_error(&error))?;
     let (report, report_in) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| internal("make a pipe", error.into()))?;

@@ -20,8 +20,9 @@ use rustix::net::{
 };
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
-use wharf_engine::{ContainerId, ContainerSpec, EngineError, SandboxId, SandboxSpec};
+use wharf_engine::{ContainerId, ContainerSpec, EngineError, SandboxId, SandboxSpec, VolumeName};
 
+use crate::cgroup::Freezer;
 use crate::cleaner::Cleaner;
 use crate::exec::{self, ExecRequest, Launched};
 use crate::host::Host;
@@ -53,6 +54,23 @@ pub enum Request {
     },
     /// With the pidfd of the container.
     Exec(ExecRequest),
+    /// Of a container that has ended and is started again: its writable layer stays.
+    CleanGroups {
+        sandbox: SandboxId,
+        container: ContainerId,
+    },
+    /// The control group of a program beside the container's own.
+    RemoveExec {
+        sandbox: SandboxId,
+        container: ContainerId,
+        group: String,
+    },
+    Freeze {
+        sandbox: SandboxId,
+        container: ContainerId,
+        to: Freezer,
+    },
+    RemoveVolume(VolumeName),
 }
 
 /// What it answers.
@@ -282,6 +300,10 @@ fn serve(host: &Host, request: Request, descriptors: &[OwnedFd]) -> (Reply, Vec<
         Request::CreateSandbox(spec) => create_sandbox(host, &spec),
         Request::CleanContainer { sandbox, container } => host.clean_container(&sandbox, &container),
         Request::RemoveSandbox(sandbox) => host.remove_sandbox(&sandbox),
+        Request::CleanGroups { sandbox, container } => host.clean_groups(&sandbox, &container),
+        Request::RemoveExec { sandbox, container, group } => host.remove_exec(&sandbox, &container, &group),
+        Request::Freeze { sandbox, container, to } => host.freeze(&sandbox, &container, to),
+        Request::RemoveVolume(volume) => host.remove_volume(&volume),
         Request::Sweep { keep } => host.sweep(&keep.into_iter().collect::<BTreeSet<_>>()),
     };
     match done {

@@ -163,6 +163,9 @@ fn copy_below(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
                 rustix::fs::mknodat(&level.to, &name, FileType::Fifo, Mode::from_raw_mode(stat.st_mode), 0)?;
                 let owner = (Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
                 rustix::fs::chownat(&level.to, &name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
+                let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+                rustix::fs::chmodat(&level.to, &name, mode, AtFlags::empty())?;
+                rustix::fs::utimensat(&level.to, &name, &times(&stat), AtFlags::SYMLINK_NOFOLLOW)?;
             }
             _ => {}
         }
@@ -200,12 +203,15 @@ fn take_after(target: &impl AsFd, stat: &Stat) -> Result<()> {
     rustix::fs::fchown(target, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
     // After the owner, whose change clears set-id bits.
     rustix::fs::fchmod(target, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    rustix::fs::futimens(target, &times(stat))
+}
+
+fn times(stat: &Stat) -> Timestamps {
     let time = |seconds: i64, nanos: u64| Timespec { tv_sec: seconds, tv_nsec: nanos as i64 };
-    let times = Timestamps {
+    Timestamps {
         last_access: time(stat.st_atime as i64, stat.st_atime_nsec as u64),
         last_modification: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
-    };
-    rustix::fs::futimens(target, &times)
+    }
 }
 
 /// Makes the sandbox's own volumes. Repeatable.

@@ -13,7 +13,7 @@ mod start;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,8 +22,11 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use wharf_engine::log::{LogChunk, LogPosition};
 use wharf_engine::{
     ContainerId, ContainerSpec, ContainerState, ContainerStatus, Engine, EngineError, Event, EventStream,
-    SandboxId, SandboxSpec, SandboxStatus, Signal, Stats,
+    HealthReport, HealthStatus, NetworkStats, SandboxId, SandboxSpec, SandboxStatus, Signal, Stats,
+    VolumeName, VolumeSpec, VolumeStatus,
 };
+use wharf_engine_embedded::cgroup::Freezer;
+use wharf_engine_embedded::stats::{StatsReader, network};
 
 use self::link::Link;
 use crate::config::KeeperConfig;
@@ -73,12 +76,20 @@ struct Shared {
     /// What was last told of each container.
     known: Mutex<HashMap<ContainerId, (SandboxId, Known)>>,
     keeper_pid: Mutex<Option<u32>>,
+    stats: OnceLock<StatsReader>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
-    Running,
+    Running(Run),
     Exited,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    /// `None` while it waits to be started again.
+    pid: Option<u32>,
+    health: Option<HealthStatus>,
 }
 
 struct Command {
@@ -97,6 +108,7 @@ impl KeeperEngine {
             events: broadcast::channel(EVENTS_QUEUED_MAX).0,
             known: Mutex::default(),
             keeper_pid: Mutex::new(link.keeper_pid()),
+            stats: OnceLock::new(),
         });
         tokio::spawn(link::carry(link, commands, Arc::clone(&shared)));
         Ok((Self { calls, shared }, connected))
@@ -197,10 +209,10 @@ impl Engine for KeeperEngine {
         let known = self.shared.known.lock().get(container).map(|(_, known)| *known);
         let writer = match known {
             Some(Known::Exited) => Writer::Exited,
-            Some(Known::Running) => Writer::Lives,
+            Some(Known::Running(_)) => Writer::Lives,
             None => match self.status(container).await?.state {
-                ContainerState::Running { .. } => Writer::Lives,
                 ContainerState::Exited { .. } => Writer::Exited,
+                _ => Writer::Lives,
             },
         };
         self.on_log(container, move |log| log.read(position, bytes_max, writer)).await
@@ -211,14 +223,102 @@ impl Engine for KeeperEngine {
     }
 
     async fn stats(&self, container: &ContainerId) -> Result<Stats, EngineError> {
-        match self.call(Request::Stats(container.clone())).await? {
-            Answer::Stats(stats) => Ok(stats),
+        let known = self.shared.known.lock().get(container).cloned();
+        let (sandbox, run) = match known {
+            Some((sandbox, Known::Running(run))) => (sandbox, run),
+            Some((_, Known::Exited)) | None => return Err(EngineError::NoContainer(container.clone())),
+        };
+        let mut read = self.read_stats(vec![(container.clone(), sandbox, run)]).await?;
+        read.pop().map(|(_, stats)| stats).ok_or_else(|| EngineError::NoContainer(container.clone()))
+    }
+
+    async fn stats_of_all(&self) -> Result<Vec<(ContainerId, Stats)>, EngineError> {
+        let running = |(id, (sandbox, known)): (&ContainerId, &(SandboxId, Known))| match known {
+            Known::Running(run) => Some((id.clone(), sandbox.clone(), *run)),
+            Known::Exited => None,
+        };
+        let all = self.shared.known.lock().iter().filter_map(running).collect();
+        self.read_stats(all).await
+    }
+
+    async fn pause_container(&self, container: &ContainerId) -> Result<(), EngineError> {
+        self.freeze(container, Freezer::Frozen).await
+    }
+
+    async fn resume_container(&self, container: &ContainerId) -> Result<(), EngineError> {
+        self.freeze(container, Freezer::Thawed).await
+    }
+
+    async fn health(&self, container: &ContainerId) -> Result<Option<HealthReport>, EngineError> {
+        match self.call(Request::Health(container.clone())).await? {
+            Answer::Health(report) => Ok(report),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn create_volume(&self, spec: VolumeSpec) -> Result<VolumeStatus, EngineError> {
+        match self.call(Request::CreateVolume(spec)).await? {
+            Answer::Volume(status) => Ok(self.absolute(status)),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn remove_volume(&self, volume: &VolumeName) -> Result<(), EngineError> {
+        self.call(Request::RemoveVolume(volume.clone())).await.map(drop)
+    }
+
+    async fn list_volumes(&self) -> Result<Vec<VolumeStatus>, EngineError> {
+        match self.call(Request::ListVolumes).await? {
+            Answer::Volumes(volumes) => Ok(volumes.into_iter().map(|status| self.absolute(status)).collect()),
             other => unexpected(&other),
         }
     }
 }
 
 impl KeeperEngine {
+    async fn freeze(&self, container: &ContainerId, to: Freezer) -> Result<(), EngineError> {
+        self.call(Request::Freeze { container: container.clone(), to }).await.map(drop)
+    }
+
+    fn absolute(&self, status: VolumeStatus) -> VolumeStatus {
+        VolumeStatus { path: self.shared.config.dir.join(&status.path), ..status }
+    }
+
+    /// Read here, from the kernel: the keeper has no part in it. What has ended meanwhile is left out.
+    async fn read_stats(
+        &self,
+        of: Vec<(ContainerId, SandboxId, Run)>,
+    ) -> Result<Vec<(ContainerId, Stats)>, EngineError> {
+        let shared = Arc::clone(&self.shared);
+        let read = tokio::task::spawn_blocking(move || {
+            let reader = match shared.stats.get() {
+                Some(reader) => reader,
+                None => {
+                    let opened = StatsReader::open(&shared.config.instance)?;
+                    shared.stats.get_or_init(|| opened)
+                }
+            };
+            let mut networks: HashMap<SandboxId, NetworkStats> = HashMap::new();
+            let mut all = Vec::with_capacity(of.len());
+            for (container, sandbox, run) in of {
+                let Some(pid) = run.pid else { continue };
+                let mut stats = match reader.read(&sandbox, &container) {
+                    Ok(stats) => stats,
+                    Err(EngineError::NoContainer(_)) => continue,
+                    Err(error) => return Err(error),
+                };
+                stats.network = match networks.get(&sandbox) {
+                    Some(network) => *network,
+                    // Of a process that has just ended there is no network to read.
+                    None => *networks.entry(sandbox).or_insert(network(pid).unwrap_or_default()),
+                };
+                all.push((container, stats));
+            }
+            Ok(all)
+        });
+        read.await.unwrap_or_else(|error| Err(EngineError::Internal { message: error.to_string() }))
+    }
+
     async fn on_log<T: Send + 'static>(
         &self,
         container: &ContainerId,

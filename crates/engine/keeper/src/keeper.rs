@@ -6,6 +6,7 @@
 //! - [`spawners`]: the processes that do what blocks
 //! - [`output`], [`lines`], [`batch`]: from a container's pipes to its log
 //! - [`clients`]: the control planes
+//! - [`sessions`]: programs beside a container's own, and who watches a container
 //! - [`process`], [`daemon`]: pidfds; becoming a daemon
 //! - [`supervisor`]: the process above it
 //!
@@ -13,15 +14,18 @@
 
 mod adoption;
 mod batch;
+mod care;
 mod clients;
 mod daemon;
 mod lifecycle;
 mod lines;
 mod output;
 mod process;
+mod sessions;
 mod spawners;
 mod supervisor;
 mod view;
+mod volumes;
 
 pub use self::daemon::{READY, TAKEN};
 
@@ -38,15 +42,18 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::time::Timespec;
 use wharf_core::Timestamp;
 use wharf_engine::log::Stream;
-use wharf_engine::{ContainerId, ExitStatus, SandboxId, SandboxSpec, Signal};
+use wharf_engine::{Asked, ContainerId, ExitStatus, SandboxId, SandboxSpec, Signal};
 use wharf_engine_embedded as embedded;
 
+use self::care::{Care, Restarting};
 use self::clients::{CLIENTS_MAX, Caller, ClientId, Clients, Fate};
 use self::embedded::Host;
 use self::lines::Tail;
 use self::output::{ContainerEnds, Moved, Mover, Now, Output};
+use self::sessions::{Session, SessionNumber};
 use self::spawners::{Health, Spawners};
 use self::supervisor::{Held, Message, Supervisor, Turn};
+use self::volumes::Volumes;
 use crate::config::KeeperConfig;
 use crate::fingerprint::Fingerprint;
 use crate::paths;
@@ -81,6 +88,8 @@ struct Keeper {
     containers: HashMap<ContainerNumber, Container>,
     numbers: HashMap<ContainerId, ContainerNumber>,
     next_number: u64,
+    sessions: HashMap<SessionNumber, Session>,
+    volumes: Volumes,
     mover: Mover,
     /// Streams that may have more output than was moved in their last round.
     busy_streams: VecDeque<(ContainerNumber, Stream)>,
@@ -128,14 +137,23 @@ struct Container {
     labels: Vec<(String, String)>,
     /// The version of the keeper that started it: fingerprints of different ones are not compared.
     by: Version,
+    /// `None` for one that is only to be run.
+    care: Option<Box<Care>>,
+    /// What a program beside its own takes over: [`embedded::exec::ExecBase`]. Empty: an earlier
+    /// release, which kept nothing, started it.
+    exec_base: Box<[u8]>,
+    /// Clients that are told when its log grows, and of its end.
+    attached: Vec<Caller>,
     phase: Phase,
 }
 
-/// Starting → Running → Exited; Starting → Exited when its program cannot be run; Starting → gone
+/// Starting → Running → Exited; Running → Restarting → Starting with a restart policy, and Restarting →
+/// Exited when it is told to stay; Starting → Exited when its program cannot be run; Starting → gone
 /// when the engine failed.
 enum Phase {
     Starting(Box<Starting>),
     Running(Box<Running>),
+    Restarting(Box<Restarting>),
     Exited { started_at: Option<Timestamp>, exit: ExitStatus },
 }
 
@@ -154,6 +172,8 @@ struct Running {
     started_at: Timestamp,
     output: Output,
     kill_at: Option<Timestamp>,
+    /// It was killed through the engine.
+    asked: Asked,
     /// An [`Timer::OpenLine`] is set.
     open_line_timer: Set,
     logged: Logged,
@@ -187,6 +207,10 @@ enum Timer {
     Kill,
     OpenLine,
     Logged,
+    Probe,
+    ProbeOverdue,
+    Restart,
+    SessionStart,
 }
 
 /// What a descriptor in the epoll set is.
@@ -198,6 +222,9 @@ enum Source {
     Process(ContainerNumber),
     Output(ContainerNumber, Stream),
     Supervisor,
+    ProbeOutput(ContainerNumber),
+    Report(SessionNumber),
+    SessionProcess(SessionNumber),
 }
 
 impl Source {
@@ -212,6 +239,9 @@ impl Source {
             Self::Output(number, Stream::Stdout) => (4, number),
             Self::Output(number, Stream::Stderr) => (5, number),
             Self::Supervisor => (6, 0),
+            Self::ProbeOutput(number) => (20, number),
+            Self::Report(number) => (7, number),
+            Self::SessionProcess(number) => (8, number),
         };
         EventData::new_u64((kind << Self::KIND_SHIFT) | number)
     }
@@ -227,6 +257,9 @@ impl Source {
             4 => Self::Output(number, Stream::Stdout),
             5 => Self::Output(number, Stream::Stderr),
             6 => Self::Supervisor,
+            20 => Self::ProbeOutput(number),
+            7 => Self::Report(number),
+            8 => Self::SessionProcess(number),
             _ => return None,
         })
     }
@@ -346,6 +379,7 @@ impl Keeper {
         let spawners =
             Spawners::fork(&host, config.spawners, descriptors).map_err(failed("forking a spawner"))?;
         daemon::raise_descriptor_limit();
+        let volumes = Volumes::open();
         let (mover, unfinished) = Mover::open(paths::BATCH.as_ref()).map_err(failed(paths::BATCH))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
         let listener = listen().map_err(failed(paths::SOCKET))?;
@@ -363,6 +397,8 @@ impl Keeper {
             containers: HashMap::new(),
             numbers: HashMap::new(),
             next_number: 0,
+            sessions: HashMap::new(),
+            volumes,
             mover,
             busy_streams: VecDeque::new(),
             timers: BTreeSet::new(),
@@ -441,6 +477,9 @@ impl Keeper {
                     Some(Source::Spawner(index)) => self.serve_spawner(index, now),
                     Some(Source::Process(number)) => self.process_ended(number, now),
                     Some(Source::Output(number, stream)) => self.move_output(number, stream, now),
+                    Some(Source::ProbeOutput(number)) => self.probe_says(number),
+                    Some(Source::Report(number)) => self.report_arrives(number),
+                    Some(Source::SessionProcess(number)) => self.session_process_ended(number),
                     Some(Source::Supervisor) => {
                         if self.supervisor.look() == Health::Gone
                             && let Some(lock) = self.replace_supervisor()
@@ -514,6 +553,7 @@ impl Keeper {
         }
         if fate == Fate::Gone {
             self.clients.remove(id);
+            self.client_gone(id);
         }
         if let Some(arguments) = self.clients.take_successor()
             && self.handing_over.is_none()
@@ -542,14 +582,19 @@ impl Keeper {
             return;
         }
         let containers = &self.containers;
-        let failed = self.spawners.dispatch(|number| match &containers.get(&number)?.phase {
+        let stdio = |number| match &containers.get(&number)?.phase {
             Phase::Starting(starting) => Some(embedded::Stdio {
                 stdin: None,
                 stdout: starting.ends.stdout.as_fd(),
                 stderr: starting.ends.stderr.as_fd(),
             }),
-            Phase::Running(_) | Phase::Exited { .. } => None,
-        });
+            Phase::Running(_) | Phase::Restarting(_) | Phase::Exited { .. } => None,
+        };
+        let pidfd = |number| match &containers.get(&number)?.phase {
+            Phase::Running(running) => Some(running.pidfd.as_fd()),
+            Phase::Starting(_) | Phase::Restarting(_) | Phase::Exited { .. } => None,
+        };
+        let failed = self.spawners.dispatch(stdio, pidfd);
         let now = Now::read();
         for (job, outcome) in failed {
             self.job_ended(job, outcome, now);
@@ -566,7 +611,7 @@ impl Keeper {
         let output = match &mut container.phase {
             Phase::Running(running) => &mut running.output,
             // Its output waits in the pipe until its start is known.
-            Phase::Starting(_) | Phase::Exited { .. } => return,
+            Phase::Starting(_) | Phase::Restarting(_) | Phase::Exited { .. } => return,
         };
         let length = output.length();
         match self.mover.step(&container.id, output, stream, tail, now) {
@@ -582,6 +627,8 @@ impl Keeper {
         if running.output.length() == length {
             return;
         }
+        self.tell_attached(number);
+        let Some(running) = self.running_mut(number) else { return };
         match running.logged {
             Logged::Told { at_ms } if at_ms + LOGGED_INTERVAL_MS <= now.monotonic_ms => {
                 self.tell_logged(number, now);
@@ -603,6 +650,10 @@ impl Keeper {
             match timer {
                 Timer::Kill => self.kill_overdue(number),
                 Timer::Logged => self.tell_logged(number, now),
+                Timer::Probe => self.probe(number, now),
+                Timer::ProbeOverdue => self.probe_overdue(number, now),
+                Timer::Restart => self.restart_if_due(number, now),
+                Timer::SessionStart => self.session_overdue(number),
                 Timer::OpenLine => {
                     let Some(running) = self.running_mut(number) else { continue };
                     running.open_line_timer = Set::No;
@@ -624,7 +675,7 @@ impl Keeper {
     fn running_mut(&mut self, number: ContainerNumber) -> Option<&mut Running> {
         match &mut self.containers.get_mut(&number)?.phase {
             Phase::Running(running) => Some(running),
-            Phase::Starting(_) | Phase::Exited { .. } => None,
+            Phase::Starting(_) | Phase::Restarting(_) | Phase::Exited { .. } => None,
         }
     }
 

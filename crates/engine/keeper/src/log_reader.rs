@@ -43,7 +43,8 @@ impl LogReader {
         let length = file.metadata()?.len();
         let Some(start) = first_record(&file, position)? else {
             let next = position.max(length);
-            return Ok(LogChunk { records: Vec::new(), next, ended: writer == Writer::Exited });
+            let ended = writer == Writer::Exited;
+            return Ok(LogChunk { next, ended, ..LogChunk::default() });
         };
         let wanted = bytes_max.clamp(RECORD_BYTES_MAX, CHUNK_BYTES_MAX);
         let available = usize::try_from(length.saturating_sub(start)).unwrap_or(usize::MAX);

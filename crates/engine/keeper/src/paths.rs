@@ -23,6 +23,8 @@ pub const LOGS: &str = "logs";
 pub const PIPES: &str = "pipes";
 /// Belongs to `wharf-engine-embedded`.
 pub const SANDBOXES: &str = "sandboxes";
+/// Named volumes, where `wharf-engine-embedded` looks for them: beside the sandboxes.
+pub const VOLUMES: &str = "volumes";
 
 pub fn log(container: &ContainerId) -> PathBuf {
     PathBuf::from(format!("{LOGS}/{container}.log"))

@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use wharf_engine::session::{ExecSpec, SessionEnd, SessionStdin};
 use wharf_engine::{
-    ContainerId, ContainerSpec, ContainerStatus, EngineError, Event, SandboxId, SandboxSpec, SandboxStatus,
-    Signal, Stats,
+    ContainerId, ContainerSpec, ContainerStatus, EngineError, Event, HealthReport, SandboxId, SandboxSpec,
+    SandboxStatus, Signal, VolumeName, VolumeSpec, VolumeStatus,
 };
+use wharf_engine_embedded::cgroup::Freezer;
 
 pub const PROTOCOL_VERSION: u32 = 2;
 /// In the place of a version: asks the keeper to end for a newer one.
@@ -60,7 +62,26 @@ pub enum Request {
     },
     List,
     Status(ContainerId),
-    Stats(ContainerId),
+    Freeze {
+        container: ContainerId,
+        to: Freezer,
+    },
+    Health(ContainerId),
+    CreateVolume(VolumeSpec),
+    RemoveVolume(VolumeName),
+    ListVolumes,
+    /// The connection becomes the session's: it lives as long as that.
+    Exec {
+        container: ContainerId,
+        spec: ExecSpec,
+    },
+    /// As [`Request::Exec`]: to be told of the container's log and end.
+    Attach {
+        container: ContainerId,
+        stdin: SessionStdin,
+    },
+    Processes(ContainerId),
+    RemoveContainer(ContainerId),
     /// Remove every sandbox, then end, leaving nothing but an empty directory.
     Shutdown,
 }
@@ -75,6 +96,12 @@ pub enum Told {
     Event(Event),
     /// Events were dropped because the client did not read: it must list again.
     Lagged,
+    /// The log of the container that the client is attached to has grown.
+    LogGrew,
+    SessionEnded {
+        number: RequestNumber,
+        end: SessionEnd,
+    },
     /// The keeper has shut down, at some client's request, and ends now.
     ShutDown,
 }
@@ -84,7 +111,32 @@ pub enum Answer {
     Done,
     Container(ContainerStatus),
     Sandboxes(Vec<SandboxStatus>),
-    Stats(Stats),
+    Health(Option<HealthReport>),
+    Volume(VolumeStatus),
+    Volumes(Vec<VolumeStatus>),
+    /// The program runs. With descriptors: its pidfd, then the ends.
+    Session {
+        pid: u32,
+        ends: SessionEnds,
+    },
+    /// With descriptors: the end that leads to the container's input, where `input` says so.
+    Attached {
+        log_length: u64,
+        terminal: bool,
+        input: bool,
+    },
+    Processes(Vec<u32>),
+}
+
+/// The client's ends of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionEnds {
+    /// A master.
+    Terminal,
+    /// Stdout and stderr.
+    Pipes,
+    /// Stdin, stdout and stderr.
+    PipesWithStdin,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -12,6 +12,7 @@
 //!
 //! Pids are believed only together with the boot they come from and the process's start time.
 
+mod care;
 mod format1;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use wharf_core::Timestamp;
 use wharf_engine::{ContainerId, ExitStatus, SandboxId, SandboxSpec};
 
+pub use self::care::{CareSpec, CareState};
 use crate::fingerprint::Fingerprint;
 use crate::paths;
 
@@ -69,6 +71,11 @@ pub enum Entry {
         labels: Vec<(String, String)>,
         by: Version,
     },
+    /// After [`Entry::Starting`]: what a program beside its own takes over.
+    ExecBase {
+        container: ContainerId,
+        base: Vec<u8>,
+    },
     Started {
         container: ContainerId,
         process: ProcessRef,
@@ -86,6 +93,15 @@ pub enum Entry {
     /// The start failed for a reason that is not the container's own.
     NotStarted {
         container: ContainerId,
+    },
+    /// After [`Entry::Starting`], of a container that takes care.
+    Care {
+        container: ContainerId,
+        spec: CareSpec,
+    },
+    CareNow {
+        container: ContainerId,
+        state: CareState,
     },
 }
 
@@ -105,6 +121,9 @@ pub struct ContainerRecord {
     pub started: Option<(ProcessRef, Timestamp)>,
     pub kill_at: Option<Timestamp>,
     pub exit: Option<ExitStatus>,
+    pub exec_base: Vec<u8>,
+    pub care: CareSpec,
+    pub care_now: CareState,
 }
 
 /// What the file says is alive.
@@ -158,6 +177,9 @@ impl Snapshot {
                         started: None,
                         kill_at: None,
                         exit: None,
+                        exec_base: Vec::new(),
+                        care: CareSpec::default(),
+                        care_now: CareState::default(),
                     };
                     self.containers.insert(container, record);
                 }
@@ -165,6 +187,7 @@ impl Snapshot {
             Entry::Started { container, process, at } => {
                 if let Some(held) = self.containers.get_mut(&container) {
                     held.started = Some((process, at));
+                    held.care_now.restarting = None;
                 }
             }
             Entry::Stopping { container, kill_at } => {
@@ -179,6 +202,24 @@ impl Snapshot {
             }
             Entry::NotStarted { container } => {
                 self.containers.remove(&container);
+            }
+            Entry::ExecBase { container, base } => {
+                if let Some(held) = self.containers.get_mut(&container) {
+                    held.exec_base = base;
+                }
+            }
+            Entry::Care { container, spec } => {
+                if let Some(held) = self.containers.get_mut(&container) {
+                    held.care = spec;
+                }
+            }
+            Entry::CareNow { container, state } => {
+                if let Some(held) = self.containers.get_mut(&container) {
+                    if state.restarting.is_some() {
+                        held.started = None;
+                    }
+                    held.care_now = state;
+                }
             }
         }
     }
@@ -199,8 +240,17 @@ impl Snapshot {
                 labels: held.labels.clone(),
                 by: held.by,
             });
+            if !held.exec_base.is_empty() {
+                entries.push(Entry::ExecBase { container: container(), base: held.exec_base.clone() });
+            }
+            if !held.care.is_empty() {
+                entries.push(Entry::Care { container: container(), spec: held.care.clone() });
+            }
             if let Some((process, at)) = held.started {
                 entries.push(Entry::Started { container: container(), process, at });
+            }
+            if held.care_now != CareState::default() {
+                entries.push(Entry::CareNow { container: container(), state: held.care_now.clone() });
             }
             if let Some(kill_at) = held.kill_at {
                 entries.push(Entry::Stopping { container: container(), kill_at });
@@ -352,7 +402,7 @@ mod tests {
 
     fn entries(container: &str) -> Vec<Entry> {
         let exit =
-            ExitStatus { at: Timestamp::from_millis(9), code: Some(3), oom_killed: true, start_error: None };
+            ExitStatus { oom_killed: true, ..ExitStatus::new(Timestamp::from_millis(9), Some(3)) };
         vec![
             Entry::Starting {
                 container: id(container),

@@ -83,6 +83,10 @@ impl Driver for Hybrid {
         self.unified.remove_exec(sandbox, container, name)
     }
 
+    fn execs(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Vec<String>, CgroupError> {
+        self.unified.execs(sandbox, container)
+    }
+
     fn processes(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Vec<u32>, CgroupError> {
         self.unified.processes(sandbox, container)
     }

@@ -8,6 +8,7 @@
 //! Drivers speak to directories through descriptors that they opened first, so they work in a mount
 //! namespace where `/sys/fs/cgroup` is gone, and on a tree of plain files in the tests.
 
+mod devices;
 mod directory;
 #[cfg(test)]
 mod fake;
@@ -18,6 +19,7 @@ pub mod v2;
 
 use std::os::fd::OwnedFd;
 
+pub use devices::DeviceRules;
 pub use directory::Directory;
 pub(crate) use mounts::unescape;
 pub use mounts::{CgroupMount, CgroupMounts};
@@ -96,10 +98,11 @@ pub struct ContainerLimits<'a> {
     pub resources: &'a Resources,
     /// Major and minor number of each of the block limits' devices, at their index.
     pub block_devices: Vec<(u32, u32)>,
+    pub devices: DeviceRules,
 }
 
 /// Of a container's processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Freezer {
     Frozen,
     Thawed,
@@ -150,6 +153,9 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
         container: &ContainerId,
         name: &str,
     ) -> Result<(), CgroupError>;
+
+    /// The names of a container's exec groups, in order.
+    fn execs(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Vec<String>, CgroupError>;
 
     /// The processes of a container, those of its execs included, in order.
     fn processes(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Vec<u32>, CgroupError>;

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use wharf_engine::{BlockStats, ContainerId, CpuStats, MemoryStats, SandboxId, SandboxResources, Stats};
 
+use super::devices::Devices;
 use super::{
     CgroupError, CgroupMounts, ContainerLimits, ContainerMount, DeviceControl, Directory, Driver,
     EMPTY_WAIT_MS, Freezer, Kind, Membership, Open, RETRY_MS, check_resources, keyed_value, pause, quota_us,
@@ -21,22 +22,7 @@ use super::{
 
 /// The group in devices and cpuset that all containers share. No sandbox has this name: an id does
 /// not start with a dot.
-const SHARED: &str = ".containers";
-
-/// What Docker lets containers open, devices(5) of the kernel's v1 documentation.
-const DEVICES_ALLOWED: [&str; 11] = [
-    "c *:* m",
-    "b *:* m",
-    "c 1:3 rwm",   // null
-    "c 1:5 rwm",   // zero
-    "c 1:7 rwm",   // full
-    "c 1:8 rwm",   // random
-    "c 1:9 rwm",   // urandom
-    "c 5:0 rwm",   // tty
-    "c 5:1 rwm",   // console
-    "c 5:2 rwm",   // ptmx
-    "c 136:* rwm", // pts
-];
+pub(super) const SHARED: &str = ".containers";
 
 /// Controllers with a group for each container.
 const PER_CONTAINER: [&str; 6] = ["cpu", "cpuacct", "memory", "pids", "blkio", FREEZER];
@@ -58,7 +44,7 @@ pub struct V1 {
     hierarchies: Vec<Hierarchy>,
     /// Controller → index.
     of: BTreeMap<String, usize>,
-    devices: Option<Directory>,
+    devices: Option<Devices>,
     cpuset: Option<Directory>,
 }
 
@@ -95,7 +81,7 @@ impl V1 {
         if open == Open::Existing {
             return Ok(v1);
         }
-        v1.devices = mounts.of("devices").map(|mount| shared_devices(&mount.path, parent)).transpose()?;
+        v1.devices = mounts.of("devices").map(|mount| Devices::open(&mount.path, parent)).transpose()?;
         v1.cpuset = mounts.of("cpuset").map(|mount| shared_cpuset(&mount.path, parent)).transpose()?;
         Ok(v1)
     }
@@ -196,7 +182,19 @@ impl V1 {
         sandbox: &SandboxId,
         container: &ContainerId,
     ) -> Result<Vec<std::os::fd::OwnedFd>, CgroupError> {
-        self.join(|_| format!("{sandbox}/{container}"))
+        let mut join = self.join(|_| format!("{sandbox}/{container}"))?;
+        if let Some(devices) = &self.devices {
+            join.extend(devices.join(sandbox.as_str(), container.as_str())?);
+        }
+        Ok(join)
+    }
+
+    /// Once nothing runs in them.
+    pub(super) fn remove_container_groups(&self, path: &str) -> Result<(), CgroupError> {
+        if let Some(devices) = &self.devices {
+            devices.remove(path)?;
+        }
+        self.hierarchies.iter().try_for_each(|hierarchy| hierarchy.parent.remove_all(path))
     }
 
     fn kill_all(&self, path: &str) -> Result<(), CgroupError> {
@@ -232,6 +230,9 @@ impl V1 {
 
     /// Removes the sandbox's groups, once nothing runs in them.
     pub(super) fn remove_groups(&self, sandbox: &SandboxId) -> Result<(), CgroupError> {
+        if let Some(devices) = &self.devices {
+            devices.remove(sandbox.as_str())?;
+        }
         self.hierarchies.iter().try_for_each(|hierarchy| hierarchy.parent.remove_all(sandbox.as_str()))
     }
 
@@ -297,22 +298,6 @@ fn sum_of(text: &str, operation: &str) -> u64 {
     text.lines().filter_map(of_line).sum()
 }
 
-fn shared_devices(path: &std::path::Path, parent: &str) -> Result<Directory, CgroupError> {
-    let top = Directory::open(path)?;
-    top.make(parent)?;
-    let group = format!("{parent}/{SHARED}");
-    let made = !top.children(parent)?.iter().any(|child| child == SHARED);
-    top.make(&group)?;
-    let shared = top.open_below(&group)?;
-    if made {
-        shared.write("devices.deny", "a")?;
-        for rule in DEVICES_ALLOWED {
-            shared.write("devices.allow", rule)?;
-        }
-    }
-    Ok(shared)
-}
-
 fn shared_cpuset(path: &std::path::Path, parent: &str) -> Result<Directory, CgroupError> {
     let top = Directory::open(path)?;
     for group in [parent.to_owned(), format!("{parent}/{SHARED}")] {
@@ -335,10 +320,10 @@ impl Driver for V1 {
     }
 
     fn enter_shared(&self) -> Result<(), CgroupError> {
-        for shared in [&self.devices, &self.cpuset].into_iter().flatten() {
-            shared.write("cgroup.procs", "0")?;
+        if let Some(devices) = &self.devices {
+            devices.enter_shared()?;
         }
-        Ok(())
+        self.cpuset.as_ref().map_or(Ok(()), |cpuset| cpuset.write("cgroup.procs", "0"))
     }
 
     fn create_sandbox(&self, sandbox: &SandboxId, resources: &SandboxResources) -> Result<(), CgroupError> {
@@ -380,6 +365,9 @@ impl Driver for V1 {
             self.hierarchy("pids")?.write(&format!("{path}/pids.max"), &limit.to_string())?;
         }
         self.set_block_io(&path, limits)?;
+        if let Some(devices) = &self.devices {
+            devices.create(sandbox.as_str(), container.as_str(), &limits.devices)?;
+        }
         Ok(Membership { join: self.join_container(sandbox, container)?, into: None })
     }
 
@@ -401,8 +389,11 @@ impl Driver for V1 {
         let (path, pids) = (format!("{sandbox}/{container}"), self.hierarchy("pids")?);
         pids.make(&format!("{path}/{name}"))?;
         let has_pids = |hierarchy: &Hierarchy| hierarchy.controllers.iter().any(|name| name == "pids");
-        let join =
+        let mut join =
             self.join(|hierarchy| if has_pids(hierarchy) { format!("{path}/{name}") } else { path.clone() })?;
+        if let Some(devices) = &self.devices {
+            join.extend(devices.join(sandbox.as_str(), container.as_str())?);
+        }
         Ok(Membership { join, into: None })
     }
 
@@ -415,6 +406,10 @@ impl Driver for V1 {
         let path = format!("{sandbox}/{container}/{name}");
         self.kill_all(&path)?;
         self.hierarchy("pids")?.remove_all(&path)
+    }
+
+    fn execs(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Vec<String>, CgroupError> {
+        self.hierarchy("pids")?.children(&format!("{sandbox}/{container}"))
     }
 
     fn processes(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Vec<u32>, CgroupError> {
@@ -465,7 +460,7 @@ impl Driver for V1 {
     fn remove_container(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<(), CgroupError> {
         let path = format!("{sandbox}/{container}");
         self.kill_all(&path)?;
-        self.hierarchies.iter().try_for_each(|hierarchy| hierarchy.parent.remove_all(&path))
+        self.remove_container_groups(&path)
     }
 
     fn remove_sandbox(&self, sandbox: &SandboxId) -> Result<(), CgroupError> {
@@ -498,7 +493,10 @@ impl Driver for V1 {
     }
 
     fn remove_instance(&self) -> Result<(), CgroupError> {
-        for shared in [&self.devices, &self.cpuset].into_iter().flatten() {
+        if let Some(devices) = &self.devices {
+            devices.remove_instance(&self.name)?;
+        }
+        if let Some(shared) = &self.cpuset {
             // The groups' own parents are two levels up: `wharf-<instance>/.containers`.
             let top = Directory::at(shared.as_fd(), "../..")?;
             let path = format!("{}/{SHARED}", self.name);
@@ -513,7 +511,7 @@ impl Driver for V1 {
 }
 
 impl Directory {
-    fn at(base: BorrowedFd<'_>, path: &str) -> Result<Self, CgroupError> {
+    pub(super) fn at(base: BorrowedFd<'_>, path: &str) -> Result<Self, CgroupError> {
         let fd = rustix::fs::openat(
             base,
             path,

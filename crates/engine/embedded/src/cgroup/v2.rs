@@ -306,6 +306,10 @@ impl Driver for V2 {
         self.parent.remove_all(&path)
     }
 
+    fn execs(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Vec<String>, CgroupError> {
+        self.parent.children(&format!("{sandbox}/{container}"))
+    }
+
     fn processes(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Vec<u32>, CgroupError> {
         self.parent.processes(&format!("{sandbox}/{container}"))
     }

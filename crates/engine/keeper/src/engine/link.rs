@@ -10,9 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use wharf_core::{Clock, SystemClock};
-use wharf_engine::{ContainerId, ContainerState, EngineError, Event, EventKind, SandboxId, SandboxStatus};
+use wharf_engine::{ContainerId, ContainerState, ContainerStatus, EngineError, Event, EventKind, SandboxId, SandboxStatus};
 
-use super::{Command, Connected, KeeperError, Known, Shared, start};
+use super::{Command, Connected, KeeperError, Known, Run, Shared, start};
 use crate::config::KeeperConfig;
 use crate::protocol::{
     Answer, Call, HELLO_BYTES, ProtocolError, Request, RequestNumber, Told, decode, encode, hello, read_hello,
@@ -256,7 +256,7 @@ impl Pending {
         let Some(Command { request, reply }) = self.calls.remove(&number) else { return };
         match (&request, &result) {
             (Request::StartContainer { .. }, Ok(Answer::Container(status))) => {
-                shared.learn(&status.id, &status.sandbox, Known::of(&status.state));
+                shared.learn(&status.id, &status.sandbox, Known::of(status));
             }
             (Request::RemoveSandbox(sandbox), Ok(_)) => shared.forget(sandbox),
             _ => {}
@@ -269,13 +269,24 @@ impl Pending {
 impl Shared {
     fn pass_on(&self, event: Event) {
         match &event.kind {
-            EventKind::Started { .. } => {
-                self.learn(&event.container, &event.sandbox, Known::Running);
+            EventKind::Started { pid } => {
+                let run = Run { pid: Some(*pid), health: None };
+                self.learn(&event.container, &event.sandbox, Known::Running(run));
             }
             EventKind::Exited(_) => {
                 self.learn(&event.container, &event.sandbox, Known::Exited);
             }
-            EventKind::Logged { .. } => {}
+            EventKind::Health(health) => {
+                if let Some((_, Known::Running(run))) = self.known.lock().get_mut(&event.container) {
+                    run.health = Some(*health);
+                }
+            }
+            EventKind::Created
+            | EventKind::OutOfMemory
+            | EventKind::Paused
+            | EventKind::Resumed
+            | EventKind::Restarting { .. }
+            | EventKind::Logged { .. } => {}
         }
         // No receiver is no error.
         let _ = self.events.send(event);
@@ -285,8 +296,10 @@ impl Shared {
     fn learn(&self, container: &ContainerId, sandbox: &SandboxId, is: Known) {
         let mut known = self.known.lock();
         let held = known.entry(container.clone()).or_insert_with(|| (sandbox.clone(), is));
-        if is == Known::Exited {
-            held.1 = is;
+        match (held.1, is) {
+            (_, Known::Exited) => held.1 = is,
+            (Known::Running(_), Known::Running(run)) if run.pid.is_some() => held.1 = is,
+            (Known::Running(_) | Known::Exited, Known::Running(_)) => {}
         }
     }
 
@@ -301,16 +314,27 @@ impl Shared {
         let mut known = self.known.lock();
         let mut found = std::collections::HashMap::new();
         for container in sandboxes.iter().flat_map(|sandbox| &sandbox.containers) {
-            let is = Known::of(&container.state);
+            let is = Known::of(container);
             let was = known.get(&container.id).map(|(_, was)| *was);
             found.insert(container.id.clone(), (container.sandbox.clone(), is));
-            let kind = match &container.state {
-                _ if was == Some(is) => continue,
-                ContainerState::Running { pid, .. } => EventKind::Started { pid: *pid },
-                ContainerState::Exited { exit, .. } => EventKind::Exited(exit.clone()),
-            };
-            let (sandbox, container) = (container.sandbox.clone(), container.id.clone());
-            missed.push(Event { at: now, sandbox, container, kind });
+            let mut kinds = Vec::new();
+            match (is, &container.state, was) {
+                (Known::Running(run), _, Some(Known::Running(before))) if run.pid == before.pid => {
+                    kinds.extend(run.health.filter(|_| run.health != before.health).map(EventKind::Health));
+                }
+                (_, ContainerState::Running { pid, .. } | ContainerState::Paused { pid, .. }, _) => {
+                    kinds.push(EventKind::Started { pid: *pid });
+                    kinds.extend(container.health.map(EventKind::Health));
+                }
+                (_, ContainerState::Exited { exit, .. }, was) if was != Some(Known::Exited) => {
+                    kinds.push(EventKind::Exited(exit.clone()));
+                }
+                _ => {}
+            }
+            for kind in kinds {
+                let (sandbox, container) = (container.sandbox.clone(), container.id.clone());
+                missed.push(Event { at: now, sandbox, container, kind });
+            }
         }
         *known = found;
         drop(known);
@@ -322,10 +346,12 @@ impl Shared {
 }
 
 impl Known {
-    fn of(state: &ContainerState) -> Self {
-        match state {
-            ContainerState::Running { .. } => Self::Running,
-            ContainerState::Exited { .. } => Self::Exited,
-        }
+    fn of(status: &ContainerStatus) -> Self {
+        let pid = match &status.state {
+            ContainerState::Running { pid, .. } | ContainerState::Paused { pid, .. } => Some(*pid),
+            ContainerState::Restarting { .. } => None,
+            ContainerState::Exited { .. } => return Self::Exited,
+        };
+        Self::Running(Run { pid, health: status.health })
     }
 }

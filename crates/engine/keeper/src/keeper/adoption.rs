@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::process::ExitCode;
 
-use wharf_engine::{ContainerId, SandboxId};
+use wharf_engine::log::LogPolicy;
+use wharf_engine::{Asked, ContainerId, SandboxId};
 
 use super::batch::Unfinished;
+use super::care::{Care, Cleaned, Restarting};
 use super::lifecycle::{Keep, lost_exit};
 use super::output::{Now, Output};
+use super::spawners::Job;
 use super::supervisor::{self, Held, Message, Turn};
 use super::{
     Container, Keeper, Logged, Parent, Phase, Running, Sandbox, SandboxPhase, Set, Timer, daemon, process,
@@ -42,9 +45,17 @@ impl Keeper {
         unfinished: Option<&Unfinished>,
     ) {
         let now = Now::read();
-        let ContainerRecord { sandbox, fingerprint, labels, by, started, kill_at, exit } = record;
+        let ContainerRecord { sandbox, fingerprint, labels, by, started, kill_at, exit, exec_base, care, care_now } =
+            record;
+        let log = care.log;
         let phase = match (exit, started) {
             (Some(exit), started) => Phase::Exited { started_at: started.map(|(_, at)| at), exit },
+            (None, None) if care_now.restarting.is_some() && same_boot => {
+                let restarting = care_now.restarting.clone();
+                let (exit, at) = restarting.unwrap_or_else(|| (lost_exit(now), now.timestamp()));
+                let cleaned = Cleaned::NotYet;
+                Phase::Restarting(Box::new(Restarting { started_at: exit.at, exit, at, cleaned }))
+            }
             (None, None) => {
                 // The keeper died in the middle of its start.
                 if let Err(error) = self.host.clean_container(&sandbox, &id) {
@@ -56,7 +67,7 @@ impl Keeper {
             }
             (None, Some((process, at))) => {
                 let unfinished = unfinished.filter(|left| left.container == id);
-                let adopted = same_boot.then(|| self.adopt_running(&id, process, at, unfinished)).flatten();
+                let adopted = same_boot.then(|| self.adopt_running(&id, log, process, at, unfinished)).flatten();
                 match adopted {
                     Some(mut running) => {
                         running.kill_at = kill_at;
@@ -78,10 +89,28 @@ impl Keeper {
         let number = self.next_number;
         let runs = matches!(phase, Phase::Running(_));
         self.numbers.insert(id.clone(), number);
-        self.containers.insert(number, Container { id: id.clone(), sandbox, fingerprint, labels, by, phase });
+        let restarts = matches!(phase, Phase::Restarting(_));
+        let care = Care::new(care, care_now);
+        let container = Container {
+            id: id.clone(),
+            sandbox: sandbox.clone(),
+            fingerprint,
+            labels,
+            by,
+            care,
+            exec_base: exec_base.into(),
+            attached: Vec::new(),
+            phase,
+        };
+        self.containers.insert(number, container);
+        if restarts {
+            self.spawners.push(Job::CleanToRestart { number, sandbox, container: id });
+            return;
+        }
         if !runs {
             return;
         }
+        self.go_on_probing(number, now);
         if let Err(error) = self.watch_running(number) {
             daemon::note(&format!("watching container {id}: {error}"));
         }
@@ -97,7 +126,7 @@ impl Keeper {
         let runs = |pid: u32| {
             self.containers.values().any(|container| match &container.phase {
                 Phase::Running(running) => running.process.pid == pid,
-                Phase::Starting(_) | Phase::Exited { .. } => false,
+                Phase::Starting(_) | Phase::Restarting(_) | Phase::Exited { .. } => false,
             })
         };
         let debris: Vec<u32> =
@@ -131,7 +160,8 @@ impl Keeper {
             let output = match container.phase {
                 Phase::Starting(starting) => starting.output,
                 Phase::Running(running) => running.output,
-                Phase::Exited { .. } => continue,
+                // Nothing of its last run writes any more.
+                Phase::Restarting(_) | Phase::Exited { .. } => continue,
             };
             held.add(container.id, output.into_pipes());
         }
@@ -143,11 +173,12 @@ impl Keeper {
     fn adopt_running(
         &mut self,
         id: &ContainerId,
+        log: LogPolicy,
         process: ProcessRef,
         started_at: Timestamp,
         unfinished: Option<&Unfinished>,
     ) -> Option<Box<Running>> {
-        let opened = Output::open(id);
+        let opened = Output::open(id, log);
         let mut output = match opened {
             Ok(output) => output,
             Err(error) => {
@@ -174,6 +205,7 @@ impl Keeper {
             started_at,
             output,
             kill_at: None,
+            asked: Asked::No,
             open_line_timer: Set::No,
             logged: Logged::Told { at_ms: 0 },
         }))

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use wharf_engine::session::SessionEnd;
 use wharf_engine::{EngineError, Event};
 
 use crate::protocol::{
@@ -13,12 +14,15 @@ use crate::protocol::{
     decode_arguments, encode, hello, read_hello,
 };
 
-pub const CLIENTS_MAX: usize = 16;
+/// That are no sessions, or not yet.
+pub const CLIENTS_MAX: usize = 256;
 /// Bytes waiting for a client that does not read; events beyond are dropped, and it is told so.
 const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Requests of one client in work; more are not read until some are answered.
 const CALLS_MAX: usize = 4096;
 const READ_BYTES: usize = 64 * 1024;
+/// Descriptors that go with one answer.
+pub const DESCRIPTORS_MAX: usize = 8;
 
 pub type ClientId = u64;
 
@@ -38,6 +42,16 @@ struct Client {
     /// Calls may be left in the inbox for want of room.
     full: bool,
     lagged: bool,
+    /// Hears of its own session alone.
+    kind: Kind,
+    /// Go with the next bytes.
+    descriptors: Vec<OwnedFd>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plane,
+    Session,
 }
 
 #[derive(PartialEq, Eq)]
@@ -72,8 +86,43 @@ impl Clients {
         self.successor.take()
     }
 
+    /// Of those that are no sessions, or not yet.
     pub fn len(&self) -> usize {
-        self.clients.len()
+        self.clients.values().filter(|client| client.kind == Kind::Plane).count()
+    }
+
+    /// From now on it hears of its own session alone.
+    pub fn becomes_session(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.kind = Kind::Session;
+        }
+    }
+
+    /// As [`Clients::reply`], with descriptors.
+    pub fn reply_with(&mut self, to: Caller, result: Result<Answer, EngineError>, descriptors: Vec<OwnedFd>) {
+        if let Some(client) = self.clients.get_mut(&to.client) {
+            client.descriptors.extend(descriptors);
+        }
+        self.reply(to, result);
+    }
+
+    pub fn session_ended(&mut self, to: Caller, end: SessionEnd) {
+        let Some(client) = self.clients.get_mut(&to.client) else { return };
+        // Small, so it fits.
+        let _ = encode(&Told::SessionEnded { number: to.number, end }, &mut client.outbox);
+        self.flush(to.client);
+    }
+
+    /// A client that is slow is told once, and looks at all of it then.
+    pub fn log_grew(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.outbox.is_empty() {
+            // Small, so it fits.
+            let _ = encode(&Told::LogGrew, &mut client.outbox);
+            self.flush(id);
+        } else {
+            client.lagged = true;
+        }
     }
 
     pub fn add(&mut self, id: ClientId, socket: OwnedFd) {
@@ -85,6 +134,8 @@ impl Clients {
             calls: 0,
             full: false,
             lagged: false,
+            kind: Kind::Plane,
+            descriptors: Vec::new(),
         };
         self.clients.insert(id, client);
         self.flush(id);
@@ -167,10 +218,8 @@ impl Clients {
     pub fn tell_all(&mut self, event: &Event) {
         let ids: Vec<ClientId> = self.clients.keys().copied().collect();
         for id in ids {
-            let Some(client) = self.clients.get_mut(&id).filter(|client| client.greeted == Greeted::Yes)
-            else {
-                continue;
-            };
+            let hears = |client: &&mut Client| client.greeted == Greeted::Yes && client.kind == Kind::Plane;
+            let Some(client) = self.clients.get_mut(&id).filter(hears) else { continue };
             if client.lagged || client.outbox.len() > OUTBOX_BYTES_MAX {
                 client.lagged = true;
                 continue;
@@ -192,8 +241,7 @@ impl Clients {
                 client.lagged = false;
                 let _ = encode(&Told::Lagged, &mut client.outbox);
             }
-            match rustix::net::send(&client.socket, &client.outbox, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
-            {
+            match client.send() {
                 Ok(sent) => {
                     client.outbox.drain(..sent);
                 }
@@ -209,6 +257,25 @@ impl Clients {
 }
 
 impl Client {
+    fn send(&mut self) -> rustix::io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        if self.descriptors.is_empty() {
+            return rustix::net::send(&self.socket, &self.outbox, flags);
+        }
+        let borrowed: Vec<BorrowedFd<'_>> = self.descriptors.iter().map(AsFd::as_fd).collect();
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        ancillary.push(SendAncillaryMessage::ScmRights(&borrowed[..borrowed.len().min(DESCRIPTORS_MAX)]));
+        let sent = rustix::net::sendmsg(
+            &self.socket,
+            &[std::io::IoSlice::new(&self.outbox)],
+            &mut ancillary,
+            flags,
+        )?;
+        self.descriptors.clear();
+        Ok(sent)
+    }
+
     /// Returns the command line of a newer program, when this is one and it is complete.
     fn parse(&mut self, keeper: u32, calls: &mut Vec<Call>) -> Result<Option<Vec<OsString>>, ProtocolError> {
         let mut used = 0;
@@ -238,7 +305,7 @@ impl Client {
             calls.push(call);
         }
         self.inbox.drain(..used);
-        if self.inbox.is_empty() && self.inbox.capacity() > READ_BYTES {
+        if self.inbox.is_empty() && self.inbox.capacity() >= READ_BYTES {
             self.inbox = Vec::new();
         }
         Ok(None)

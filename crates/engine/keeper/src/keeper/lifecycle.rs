@@ -1,5 +1,6 @@
 //! What is asked of sandboxes and containers, and what becomes of them.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -8,15 +9,18 @@ use rustix::event::epoll::EventFlags;
 use wharf_core::Timestamp;
 use wharf_engine::log::Stream;
 use wharf_engine::{
-    ContainerId, ContainerSpec, EngineError, Event, EventKind, ExitStatus, SandboxId, SandboxSpec, Signal,
+    Asked, ContainerId, ContainerSpec, EngineError, Event, EventKind, ExitStatus, SandboxId, SandboxSpec,
+    Signal, Verdict,
 };
 
 use super::clients::Caller;
+use super::embedded::exec::ExecBase;
 use super::embedded::spawner::{ClientError, Reply};
 use super::output::{Now, Output};
 use super::process::{self, End};
 use super::spawners::{Job, Outcome};
 use super::supervisor::Message;
+use super::care::{Care, Cleaned, Restarting};
 use super::{
     Container, ContainerNumber, Keeper, Logged, Parent, Phase, Remains, Running, Sandbox, SandboxPhase, Set,
     Source, Starting, Timer, daemon,
@@ -24,7 +28,7 @@ use super::{
 use crate::fingerprint::Fingerprint;
 use crate::paths;
 use crate::protocol::{Answer, Request};
-use crate::state::Entry;
+use crate::state::{CareSpec, CareState, Entry};
 
 impl Keeper {
     pub(super) fn call(&mut self, caller: Caller, request: Request, now: Now) {
@@ -48,7 +52,15 @@ impl Keeper {
                 .and_then(|number| self.containers.get(number)?.status())
                 .map(Answer::Container)
                 .ok_or(EngineError::NoContainer(container)),
-            Request::Stats(container) => self.stats(&container),
+            Request::Freeze { container, to } => return self.freeze(caller, &container, to),
+            Request::Health(container) => self.health(&container),
+            Request::CreateVolume(spec) => self.create_volume(spec, now),
+            Request::RemoveVolume(volume) => return self.remove_volume(caller, volume),
+            Request::ListVolumes => Ok(self.list_volumes()),
+            Request::Exec { container, spec } => return self.exec(caller, &container, spec),
+            Request::Attach { container, stdin } => return self.attach(caller, &container, stdin),
+            Request::Processes(container) => self.processes(&container),
+            Request::RemoveContainer(container) => self.remove_container(&container, now),
         };
         self.clients.reply(caller, result);
     }
@@ -98,25 +110,35 @@ impl Keeper {
             }
         }
         self.spawners.forget_cleaning(sandbox);
+        let paused: Vec<ContainerNumber> = self
+            .containers
+            .iter()
+            .filter(|(_, container)| container.sandbox == *sandbox && container.is_paused())
+            .map(|(number, _)| *number)
+            .collect();
+        for number in paused {
+            self.thaw_for_signal(number);
+        }
+        self.all_stay(sandbox, Now::read());
         for container in self.containers.values_mut().filter(|container| container.sandbox == *sandbox) {
             match &mut container.phase {
                 Phase::Starting(starting) => starting.signal = Some((Signal::KILL, None)),
                 Phase::Running(running) => kill(&container.id, &running.pidfd),
-                Phase::Exited { .. } => {}
+                Phase::Restarting(_) | Phase::Exited { .. } => {}
             }
         }
         self.go_on_with_removal(sandbox);
     }
 
     /// Hands the remains to a spawner once nothing of the sandbox runs, or is being worked on.
-    fn go_on_with_removal(&mut self, sandbox: &SandboxId) {
+    pub(super) fn go_on_with_removal(&mut self, sandbox: &SandboxId) {
         let Some(Sandbox { phase: SandboxPhase::Removing { remains, .. }, .. }) =
             self.sandboxes.get_mut(sandbox)
         else {
             return;
         };
         let is_alive = |container: &Container| {
-            container.sandbox == *sandbox && !matches!(container.phase, Phase::Exited { .. })
+            container.sandbox == *sandbox && matches!(container.phase, Phase::Starting(_) | Phase::Running(_))
         };
         if *remains == Remains::Waiting
             && !self.spawners.works_on(sandbox)
@@ -162,8 +184,9 @@ impl Keeper {
         if self.spawners.is_full() {
             return Err(too_many_jobs());
         }
+        self.check_volumes(&spec)?;
         let (output, ends) =
-            Output::create(&spec.id).map_err(|error| out_of(&error, "the output's pipes and log"))?;
+            Output::create(&spec.id, spec.log).map_err(|error| out_of(&error, "the output's pipes and log"))?;
         let id = spec.id.clone();
         self.supervisor.tell(&Message::Hold(spec.id.clone()));
         let entry = Entry::Starting {
@@ -173,7 +196,15 @@ impl Keeper {
             labels: spec.labels.clone(),
             by: self.version,
         };
-        if let Err(error) = self.state.append(&entry) {
+        let care = CareSpec::of(&spec);
+        let exec_base = ExecBase::of(&spec).to_bytes();
+        let base = Entry::ExecBase { container: id.clone(), base: exec_base.clone() };
+        let kept = self.state.append(&entry).and_then(|()| self.state.append(&base));
+        let kept = kept.and_then(|()| match care.is_empty() {
+            true => Ok(()),
+            false => self.state.append(&Entry::Care { container: id.clone(), spec: care.clone() }),
+        });
+        if let Err(error) = kept {
             self.remove_files(&id, Keep::Nothing);
             let message = super::describe(&error);
             return Err(EngineError::Exhausted { resource: "disk".to_owned(), message });
@@ -187,18 +218,22 @@ impl Keeper {
             fingerprint,
             labels: spec.labels.clone(),
             by: self.version,
+            care: Care::new(care, CareState::default()),
+            exec_base: exec_base.into(),
+            attached: Vec::new(),
             phase: Phase::Starting(Box::new(starting)),
         };
         self.containers.insert(number, container);
         self.numbers.insert(id, number);
+        self.tell(number, Now::read().timestamp(), EventKind::Created);
         self.spawners.push(Job::Start { number, sandbox: Box::new(sandbox_spec), spec: Box::new(spec) });
         Ok(())
     }
 
     pub(super) fn job_ended(&mut self, job: Job, outcome: Outcome, now: Now) {
-        let sandbox = job.sandbox().clone();
+        let sandbox = job.sandbox().cloned();
         match job {
-            Job::MakeSandbox(_) => self.sandbox_made(&sandbox, failure_of(outcome), now),
+            Job::MakeSandbox(spec) => self.sandbox_made(&spec.id, failure_of(outcome), now),
             Job::Start { number, .. } => self.start_ended(number, outcome, now),
             Job::Clean { container, .. } => {
                 if let Some(error) = failure_of(outcome) {
@@ -212,9 +247,20 @@ impl Keeper {
                 let error = EngineError::Internal { message: "the spawner died during the start".to_owned() };
                 self.not_started(number, &error, now);
             }
-            Job::RemoveSandbox(_) => self.sandbox_removed(&sandbox, failure_of(outcome), now),
+            Job::RemoveSandbox(sandbox) => self.sandbox_removed(&sandbox, failure_of(outcome), now),
+            Job::CleanToRestart { number, .. } => self.cleaned_to_restart(number, outcome, now),
+            Job::RemoveExec { container, .. } => {
+                if let Some(error) = failure_of(outcome) {
+                    daemon::note(&format!("removing what a probe of {container} left: {error}"));
+                }
+            }
+            Job::Freeze { number, to, caller, .. } => self.frozen(number, to, caller, outcome, now),
+            Job::RemoveVolume(volume) => self.volume_removed(&volume, outcome),
+            Job::Exec { session, .. } => self.exec_launched(session, outcome, now),
         }
-        self.go_on_with_removal(&sandbox);
+        if let Some(sandbox) = sandbox {
+            self.go_on_with_removal(&sandbox);
+        }
     }
 
     fn sandbox_made(&mut self, sandbox: &SandboxId, failure: Option<EngineError>, now: Now) {
@@ -281,7 +327,7 @@ impl Keeper {
 
     fn start_ended(&mut self, number: ContainerNumber, outcome: Outcome, now: Now) {
         match outcome {
-            Outcome::Replied { reply: Reply::Started { pid }, pidfd } => {
+            Outcome::Replied { reply: Reply::Started { pid }, pidfd, .. } => {
                 let opened = pidfd.or_else(|| process::adopt(process::identify(pid)?));
                 match (process::identify(pid), opened) {
                     (Some(process), Some(pidfd)) => self.started(number, process, pidfd, now),
@@ -299,7 +345,9 @@ impl Keeper {
                     error => self.not_started(number, &error, now),
                 }
             }
-            Outcome::Replied { reply: Reply::Done, .. } | Outcome::Died => self.clean_debris(number),
+            Outcome::Replied { reply: Reply::Done | Reply::Launched { .. }, .. } | Outcome::Died => {
+                self.clean_debris(number);
+            }
             Outcome::NotSent(error) => {
                 let message = error.to_string();
                 let error = match error {
@@ -337,13 +385,18 @@ impl Keeper {
             started_at,
             output,
             kill_at: None,
+            asked: Asked::No,
             open_line_timer: Set::No,
             logged: Logged::Told { at_ms: 0 },
         }));
         let id = container.id.clone();
         let entry = Entry::Started { container: id.clone(), process, at: started_at };
         self.persist(&entry, now);
+        if let Some(care) = &mut container_of(&mut self.containers, number).care {
+            care.now.restarting = None;
+        }
         self.tell(number, now.timestamp(), EventKind::Started { pid: process.pid });
+        self.begin_probing(number, now);
         let result = self.containers[&number].start_result();
         for caller in callers {
             self.clients.reply(caller, result.clone());
@@ -375,12 +428,7 @@ impl Keeper {
     /// Its program cannot be run.
     fn start_failed(&mut self, number: ContainerNumber, exit_code: i32, message: &str, now: Now) {
         let Some(container) = self.containers.get_mut(&number) else { return };
-        let exit = ExitStatus {
-            at: now.timestamp(),
-            code: Some(exit_code),
-            oom_killed: false,
-            start_error: Some(message.to_owned()),
-        };
+        let exit = ExitStatus::never_ran(now.timestamp(), Some(exit_code), message);
         let phase = Phase::Exited { started_at: None, exit: exit.clone() };
         let Phase::Starting(starting) = std::mem::replace(&mut container.phase, phase) else { return };
         let (id, sandbox) = (container.id.clone(), container.sandbox.clone());
@@ -397,6 +445,11 @@ impl Keeper {
 
     /// The engine failed: there was never such a container.
     fn not_started(&mut self, number: ContainerNumber, error: &EngineError, now: Now) {
+        let was_there = |held: &Container| held.care.as_ref().is_some_and(|care| care.now.restarts > 0);
+        if self.containers.get(&number).is_some_and(was_there) {
+            // There was, and it had an exit: this one is its last.
+            return self.start_failed(number, EXIT_NOT_STARTED, &error.to_string(), now);
+        }
         let Some(container) = self.containers.remove(&number) else { return };
         self.numbers.remove(&container.id);
         self.remove_files(&container.id, Keep::Nothing);
@@ -425,8 +478,12 @@ impl Keeper {
         let missing = || EngineError::NoContainer(container.clone());
         let number = *self.numbers.get(container).ok_or_else(missing)?;
         let grace_ms = grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+        let is_end = grace.is_some() || signal == Signal::KILL;
+        if is_end && self.stay(number, now) {
+            return Ok(());
+        }
         let running = match &mut self.containers.get_mut(&number).ok_or_else(missing)?.phase {
-            Phase::Exited { .. } => return Ok(()),
+            Phase::Restarting(_) | Phase::Exited { .. } => return Ok(()),
             Phase::Starting(starting) => {
                 starting.signal = Some((signal, grace_ms));
                 return Ok(());
@@ -437,7 +494,12 @@ impl Keeper {
             what: format!("signal {}", signal.0),
             reason: error.to_string(),
         })?;
+        if is_end {
+            running.asked = Asked::Yes;
+            self.thaw_for_signal(number);
+        }
         let Some(grace_ms) = grace_ms else { return Ok(()) };
+        let Some(running) = self.running_mut(number) else { return Ok(()) };
         let kill_at = now.timestamp().plus(Duration::from_millis(grace_ms));
         // The earliest of several stops counts.
         if running.kill_at.is_some_and(|earlier| earlier <= kill_at) {
@@ -470,9 +532,10 @@ impl Keeper {
 
     /// Everything that it wrote is moved to its log, then its exit is kept, then told.
     pub(super) fn exited(&mut self, number: ContainerNumber, code: Option<i32>, now: Now) {
+        let verdict = self.verdict(number, code, now);
         let Some(container) = self.containers.get_mut(&number) else { return };
         let oom_killed = self.host.oom_killed(&container.sandbox, &container.id);
-        let exit = ExitStatus { at: now.timestamp(), code, oom_killed, start_error: None };
+        let exit = ExitStatus { oom_killed, ..ExitStatus::new(now.timestamp(), code) };
         let exited = |started_at| Phase::Exited { started_at, exit: exit.clone() };
         let Phase::Running(running) = std::mem::replace(&mut container.phase, exited(None)) else { return };
         let Running { process, parent, started_at, mut output, .. } = *running;
@@ -482,16 +545,31 @@ impl Keeper {
             daemon::note(&format!("the last output of {id}: {error}"));
         }
         drop(output);
+        if let Verdict::StartsAgain { after } = verdict {
+            let at = exit.at.plus(after);
+            let restarting = Restarting { started_at, exit, at, cleaned: Cleaned::NotYet };
+            container_of(&mut self.containers, number).phase = Phase::Restarting(Box::new(restarting));
+            self.begin_restart(number, after, now);
+            return self.reap(parent, process.pid);
+        }
         self.persist(&Entry::Exited { container: id.clone(), exit: exit.clone() }, now);
         // It is kept: now the kernel may forget it. That takes a while, so it is told before.
-        match parent {
-            Parent::Us => self.unreaped.push(process.pid),
-            Parent::Another => self.supervisor.tell(&Message::Reap(process.pid)),
-        }
+        self.reap(parent, process.pid);
         self.remove_files(&id, Keep::Log);
+        if exit.oom_killed {
+            self.tell(number, exit.at, EventKind::OutOfMemory);
+        }
+        self.end_attached(number, exit.code);
         self.tell(number, exit.at, EventKind::Exited(exit));
         self.spawners.push(Job::Clean { sandbox: sandbox.clone(), container: id });
         self.go_on_with_removal(&sandbox);
+    }
+
+    fn reap(&mut self, parent: Parent, pid: u32) {
+        match parent {
+            Parent::Us => self.unreaped.push(pid),
+            Parent::Another => self.supervisor.tell(&Message::Reap(pid)),
+        }
     }
 
     pub(super) fn tell_logged(&mut self, number: ContainerNumber, now: Now) {
@@ -501,7 +579,7 @@ impl Keeper {
         self.tell(number, now.timestamp(), EventKind::Logged { length });
     }
 
-    fn tell(&mut self, number: ContainerNumber, at: Timestamp, kind: EventKind) {
+    pub(super) fn tell(&mut self, number: ContainerNumber, at: Timestamp, kind: EventKind) {
         let Some(container) = self.containers.get(&number) else { return };
         let event = Event { at, sandbox: container.sandbox.clone(), container: container.id.clone(), kind };
         self.clients.tell_all(&event);
@@ -559,6 +637,14 @@ impl Keeper {
     }
 }
 
+/// It is there: the caller has just seen it.
+fn container_of(containers: &mut HashMap<ContainerNumber, Container>, number: ContainerNumber) -> &mut Container {
+    containers.get_mut(&number).expect("the container is there")
+}
+
+/// As a shell says of a program that could not be begun.
+const EXIT_NOT_STARTED: i32 = 128;
+
 /// What stays of a container's files.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
@@ -568,7 +654,7 @@ pub(super) enum Keep {
 
 /// It ended, and nobody saw how.
 pub(super) fn lost_exit(now: Now) -> ExitStatus {
-    ExitStatus { at: now.timestamp(), code: None, oom_killed: false, start_error: None }
+    ExitStatus::new(now.timestamp(), None)
 }
 
 fn kill(container: &ContainerId, pidfd: &OwnedFd) {
@@ -577,7 +663,7 @@ fn kill(container: &ContainerId, pidfd: &OwnedFd) {
     }
 }
 
-fn failure_of(outcome: Outcome) -> Option<EngineError> {
+pub(super) fn failure_of(outcome: Outcome) -> Option<EngineError> {
     let message = match outcome {
         Outcome::Replied { reply: Reply::Failed { error, .. }, .. } => return Some(error),
         Outcome::Replied { .. } => return None,
@@ -587,7 +673,7 @@ fn failure_of(outcome: Outcome) -> Option<EngineError> {
     Some(EngineError::Internal { message })
 }
 
-fn out_of(error: &io::Error, what: &str) -> EngineError {
+pub(super) fn out_of(error: &io::Error, what: &str) -> EngineError {
     let resource = match error.raw_os_error() {
         Some(libc::ENOSPC | libc::EDQUOT) => "disk",
         Some(libc::EMFILE | libc::ENFILE) => "descriptors",
@@ -597,7 +683,7 @@ fn out_of(error: &io::Error, what: &str) -> EngineError {
     EngineError::Exhausted { resource: resource.to_owned(), message: format!("{what}: {error}") }
 }
 
-fn too_many_jobs() -> EngineError {
+pub(super) fn too_many_jobs() -> EngineError {
     let message = format!("{} operations wait already", super::spawners::JOBS_MAX);
     EngineError::Exhausted { resource: "the engine's queue".to_owned(), message }
 }

@@ -18,7 +18,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use wharf_engine::ContainerId;
-use wharf_engine::log::{Decoded, LinePart, Stream, decode_record, encode_record};
+use wharf_engine::log::{Decoded, LinePart, LogPolicy, Stream, decode_record, encode_record};
 
 use super::batch::{Batch, PIECE_BYTES_MAX, Taken, Unfinished};
 use super::lines::{Cut, Tail, cut};
@@ -75,7 +75,7 @@ pub struct ContainerEnds {
 
 impl Output {
     /// Makes log and pipes for a new container.
-    pub fn create(container: &ContainerId) -> io::Result<(Self, ContainerEnds)> {
+    pub fn create(container: &ContainerId, policy: LogPolicy) -> io::Result<(Self, ContainerEnds)> {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let path = paths::pipe(container, stream);
             match rustix::fs::mknodat(
@@ -89,7 +89,7 @@ impl Output {
                 Err(error) => return Err(error.into()),
             }
         }
-        let output = Self::open(container)?;
+        let output = Self::open(container, policy)?;
         let held_by_the_container = |stream| {
             let flags = OFlags::RDWR | OFlags::CLOEXEC;
             rustix::fs::open(paths::pipe(container, stream), flags, Mode::empty())
@@ -102,7 +102,7 @@ impl Output {
     }
 
     /// Opens the log and the pipes of a container that exists.
-    pub fn open(container: &ContainerId) -> io::Result<Self> {
+    pub fn open(container: &ContainerId, policy: LogPolicy) -> io::Result<Self> {
         let log = OpenOptions::new()
             .read(true)
             .write(true)

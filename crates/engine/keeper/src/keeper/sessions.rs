@@ -52,6 +52,8 @@ pub(super) struct Session {
 pub(super) enum Owner {
     /// Its connection is the session's life.
     Client(Caller),
+    /// One probe of a container's health.
+    Probe { container: ContainerNumber, probe: u64 },
 }
 
 enum SessionPhase {
@@ -147,12 +149,14 @@ impl Keeper {
     fn owner_fails(&mut self, owner: Owner, error: EngineError) {
         match owner {
             Owner::Client(caller) => self.clients.reply(caller, Err(error)),
+            Owner::Probe { container, probe } => self.probe_fails(container, probe, &error, Now::read()),
         }
     }
 
     /// `ends` are the owner's: a terminal's master, or stdin where it is open, stdout and stderr.
     fn owner_starts(&mut self, owner: Owner, pid: u32, pidfd: &OwnedFd, ends: Vec<OwnedFd>) {
         match owner {
+            Owner::Probe { container, probe } => self.probe_starts(container, probe, ends),
             Owner::Client(caller) => {
                 let kinds = match ends.len() {
                     1 => SessionEnds::Terminal,
@@ -178,6 +182,7 @@ impl Keeper {
     fn owner_ends(&mut self, owner: Owner, code: Option<i32>) {
         match owner {
             Owner::Client(caller) => self.clients.session_ended(caller, SessionEnd { code }),
+            Owner::Probe { container, probe } => self.probe_ends(container, probe, code, Now::read()),
         }
     }
 
@@ -338,6 +343,7 @@ impl Owner {
     fn is(self, client: ClientId) -> bool {
         match self {
             Self::Client(caller) => caller.client == client,
+            Self::Probe { .. } => false,
         }
     }
 }

@@ -5,12 +5,16 @@ use std::io;
 use std::os::fd::AsFd;
 
 use rustix::process::Pid;
-use wharf_engine::{ContainerId, ContainerSpec, SandboxId, SandboxSpec};
+use wharf_engine::{ContainerId, ContainerSpec, EngineError, SandboxId, SandboxSpec, VolumeName};
 
+use super::clients::Caller;
+use super::embedded::cgroup::Freezer;
+use super::embedded::exec::ExecRequest;
 use super::embedded::spawner::{self, Client, ClientError, Reply, Request};
 use super::embedded::{Host, Stdio};
+use super::sessions::SessionNumber;
 use super::{ContainerNumber, daemon, process};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Jobs that wait; more are refused.
 pub const JOBS_MAX: usize = 16 * 1024;
@@ -39,17 +43,49 @@ pub enum Job {
         sandbox: SandboxId,
         container: ContainerId,
     },
+    /// Before a restart: the groups go, the writable layer stays.
+    CleanToRestart {
+        number: ContainerNumber,
+        sandbox: SandboxId,
+        container: ContainerId,
+    },
     RemoveSandbox(SandboxId),
+    /// Kills what a probe left.
+    RemoveExec {
+        sandbox: SandboxId,
+        container: ContainerId,
+        group: String,
+    },
+    Freeze {
+        number: ContainerNumber,
+        sandbox: SandboxId,
+        container: ContainerId,
+        to: Freezer,
+        caller: Option<Caller>,
+    },
+    RemoveVolume(VolumeName),
+    /// A program beside a container's own.
+    Exec {
+        session: SessionNumber,
+        container: ContainerNumber,
+        request: Box<ExecRequest>,
+    },
 }
 
 impl Job {
-    pub fn sandbox(&self) -> &SandboxId {
+    /// `None`: of no sandbox.
+    pub fn sandbox(&self) -> Option<&SandboxId> {
         match self {
-            Self::MakeSandbox(spec) => &spec.id,
-            Self::Start { sandbox, .. } => &sandbox.id,
+            Self::MakeSandbox(spec) => Some(&spec.id),
+            Self::Start { sandbox, .. } => Some(&sandbox.id),
             Self::Clean { sandbox, .. }
             | Self::CleanDebris { sandbox, .. }
-            | Self::RemoveSandbox(sandbox) => sandbox,
+            | Self::CleanToRestart { sandbox, .. }
+            | Self::RemoveExec { sandbox, .. }
+            | Self::Freeze { sandbox, .. }
+            | Self::RemoveSandbox(sandbox) => Some(sandbox),
+            Self::Exec { request, .. } => Some(&request.sandbox.id),
+            Self::RemoveVolume(_) => None,
         }
     }
 
@@ -62,7 +98,20 @@ impl Job {
             Self::Clean { sandbox, container } | Self::CleanDebris { sandbox, container, .. } => {
                 Request::CleanContainer { sandbox: sandbox.clone(), container: container.clone() }
             }
+            Self::CleanToRestart { sandbox, container, .. } => {
+                Request::CleanGroups { sandbox: sandbox.clone(), container: container.clone() }
+            }
             Self::RemoveSandbox(sandbox) => Request::RemoveSandbox(sandbox.clone()),
+            Self::RemoveExec { sandbox, container, group } => Request::RemoveExec {
+                sandbox: sandbox.clone(),
+                container: container.clone(),
+                group: group.clone(),
+            },
+            Self::Freeze { sandbox, container, to, .. } => {
+                Request::Freeze { sandbox: sandbox.clone(), container: container.clone(), to: *to }
+            }
+            Self::RemoveVolume(volume) => Request::RemoveVolume(volume.clone()),
+            Self::Exec { request, .. } => Request::Exec((**request).clone()),
         }
     }
 }
@@ -73,6 +122,7 @@ pub enum Outcome {
     Replied {
         reply: Reply,
         pidfd: Option<OwnedFd>,
+        others: Vec<OwnedFd>,
     },
     /// The spawner died over it. Whether anything was done is not known.
     Died,
@@ -115,20 +165,20 @@ impl Spawners {
 
     pub fn push(&mut self, job: Job) {
         match job {
-            Job::Clean { .. } => self.background.push_back((job, 0)),
+            Job::Clean { .. } | Job::RemoveExec { .. } => self.background.push_back((job, 0)),
             _ => self.urgent.push_back((job, 0)),
         }
     }
 
     /// Forgets the cleaning of a sandbox's containers: it is removed as a whole.
     pub fn forget_cleaning(&mut self, sandbox: &SandboxId) {
-        self.background.retain(|(job, _)| job.sandbox() != sandbox);
+        self.background.retain(|(job, _)| job.sandbox() != Some(sandbox));
     }
 
     /// Whether a spawner works on something of this sandbox, or is about to.
     pub fn works_on(&self, sandbox: &SandboxId) -> bool {
         let busy = self.spawners.iter().filter_map(|spawner| spawner.busy.as_ref());
-        busy.chain(&self.urgent).any(|(job, _)| job.sandbox() == sandbox)
+        busy.chain(&self.urgent).any(|(job, _)| job.sandbox() == Some(sandbox))
     }
 
     /// Whether none has a job.
@@ -136,11 +186,12 @@ impl Spawners {
         self.spawners.iter().all(|spawner| spawner.busy.is_none())
     }
 
-    /// Hands waiting jobs to idle spawners. `stdio` gives what a container writes to. Returns the
-    /// jobs that could not be sent.
+    /// Hands waiting jobs to idle spawners. `stdio` gives what a container writes to, `pidfd` one that
+    /// runs. Returns the jobs that could not be sent.
     pub fn dispatch<'a>(
         &mut self,
         stdio: impl Fn(ContainerNumber) -> Option<Stdio<'a>>,
+        pidfd: impl Fn(ContainerNumber) -> Option<BorrowedFd<'a>>,
     ) -> Vec<(Job, Outcome)> {
         let mut failed = Vec::new();
         for spawner in &mut self.spawners {
@@ -156,7 +207,20 @@ impl Spawners {
                     Job::Start { number, .. } => stdio(*number),
                     _ => None,
                 };
-                match spawner.client.send(&job.request(), stdio.as_ref()) {
+                let sent = match &job {
+                    Job::Exec { container, request, .. } => match pidfd(*container) {
+                        Some(pidfd) => spawner.client.send_exec(&job.request(), pidfd),
+                        None => {
+                            let error = EngineError::NotRunning(request.container.clone());
+                            let reply = Reply::Failed { error, unreaped: None };
+                            let outcome = Outcome::Replied { reply, pidfd: None, others: Vec::new() };
+                            failed.push((job, outcome));
+                            continue;
+                        }
+                    },
+                    _ => spawner.client.send(&job.request(), stdio.as_ref()),
+                };
+                match sent {
                     Ok(()) => spawner.busy = Some((job, attempts)),
                     // Its socket tells of the death in a moment.
                     Err(ClientError::Gone) => {
@@ -176,7 +240,7 @@ impl Spawners {
             Ok(None) => (Health::Lives, None),
             Ok(Some(answer)) => {
                 let ended = spawner.busy.take();
-                let outcome = Outcome::Replied { reply: answer.reply, pidfd: answer.pidfd };
+                let outcome = Outcome::Replied { reply: answer.reply, pidfd: answer.pidfd, others: answer.others };
                 (Health::Lives, ended.map(|(job, _)| (job, outcome)))
             }
             Err(error) => {
@@ -190,7 +254,7 @@ impl Spawners {
     /// What may be done twice is done again; what may not is told of.
     fn retry(&mut self, ended: Option<(Job, u32)>) -> Option<(Job, Outcome)> {
         let (job, attempts) = ended?;
-        if matches!(job, Job::Start { .. }) || attempts + 1 >= ATTEMPTS_MAX {
+        if matches!(job, Job::Start { .. } | Job::Exec { .. }) || attempts + 1 >= ATTEMPTS_MAX {
             return Some((job, Outcome::Died));
         }
         self.urgent.push_front((job, attempts + 1));

@@ -30,14 +30,10 @@ impl Keeper {
         listed
     }
 
-    pub(super) fn stats(&self, container: &ContainerId) -> Result<Answer, EngineError> {
+    pub(super) fn health(&self, container: &ContainerId) -> Result<Answer, EngineError> {
         let held = self.numbers.get(container).and_then(|number| self.containers.get(number));
-        match held {
-            Some(held) if matches!(held.phase, Phase::Running(_)) => {
-                self.host.stats(&held.sandbox, container).map(Answer::Stats)
-            }
-            _ => Err(EngineError::NoContainer(container.clone())),
-        }
+        let held = held.ok_or_else(|| EngineError::NoContainer(container.clone()))?;
+        Ok(Answer::Health(held.care.as_ref().and_then(|care| care.health())))
     }
 
     /// What the state file must say.
@@ -61,9 +57,19 @@ impl Container {
     /// `None` while it starts: nobody is told of it before.
     pub(super) fn status(&self) -> Option<ContainerStatus> {
         let state = match &self.phase {
-            Phase::Starting(_) => return None,
+            Phase::Starting(_) => {
+                // Nobody is told of one before it runs, except that it ran before.
+                let (exit, at) = self.care.as_ref()?.now.restarting.clone()?;
+                ContainerState::Restarting { exit, at }
+            }
+            Phase::Running(running) if self.is_paused() => {
+                ContainerState::Paused { pid: running.process.pid, started_at: running.started_at }
+            }
             Phase::Running(running) => {
                 ContainerState::Running { pid: running.process.pid, started_at: running.started_at }
+            }
+            Phase::Restarting(restarting) => {
+                ContainerState::Restarting { exit: restarting.exit.clone(), at: restarting.at }
             }
             Phase::Exited { started_at, exit } => {
                 ContainerState::Exited { started_at: *started_at, exit: exit.clone() }
@@ -74,6 +80,8 @@ impl Container {
             sandbox: self.sandbox.clone(),
             state,
             labels: self.labels.clone(),
+            health: self.care.as_ref().and_then(|care| care.now.health),
+            restarts: self.care.as_ref().map_or(0, |care| care.now.restarts),
         })
     }
 
@@ -88,7 +96,7 @@ impl Container {
 
     fn record(&self) -> ContainerRecord {
         let (started, kill_at, exit) = match &self.phase {
-            Phase::Starting(_) => (None, None, None),
+            Phase::Starting(_) | Phase::Restarting(_) => (None, None, None),
             Phase::Running(running) => (Some((running.process, running.started_at)), running.kill_at, None),
             Phase::Exited { started_at, exit } => {
                 // Of one that is over, only the time counts.
@@ -104,6 +112,9 @@ impl Container {
             started,
             kill_at,
             exit,
+            exec_base: self.exec_base.to_vec(),
+            care: self.care.as_ref().map(|care| care.spec.clone()).unwrap_or_default(),
+            care_now: self.care.as_ref().map(|care| care.now.clone()).unwrap_or_default(),
         }
     }
 }

@@ -125,6 +125,7 @@ pub fn decode(body: &[u8]) -> Option<Entry> {
                 code: exit.code,
                 oom_killed: exit.oom_killed,
                 start_error: exit.start_error,
+                storage_exceeded: false,
             },
         },
         Entry1::NotStarted(container) => Entry::NotStarted { container },
