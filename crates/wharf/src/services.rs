@@ -73,7 +73,6 @@ impl Services {
         } = parts;
         let iam = wharf_iam::Iam::new(wharf_iam::Dependencies {
             store: store.clone(),
-            clock: Arc::clone(&clock),
             rng: Arc::clone(&rng),
             vault: vault.clone(),
             default_account,
@@ -88,13 +87,20 @@ impl Services {
         });
         let ssm = wharf_ssm::Ssm::new(wharf_ssm::Dependencies {
             store: store.clone(),
-            vault,
+            vault: vault.clone(),
             clock: Arc::clone(&clock),
             authorizer: Arc::clone(&authorizer),
             public: PublicFacts {
                 regions: wharf_ec2::region_names().map(ToOwned::to_owned).collect(),
                 services: NAMES.map(ToOwned::to_owned).to_vec(),
             },
+        });
+        let sts = wharf_sts::Sts::new(wharf_sts::Dependencies {
+            vault,
+            rng: Arc::clone(&rng),
+            roles: iam.clone(),
+            identities: iam.clone(),
+            oidc_providers: iam.clone(),
         });
         let logs = wharf_logs::Logs::new(store.clone(), Arc::clone(&clock));
         let ec2 = Arc::new(wharf_ec2::Ec2Service::new(wharf_ec2::Ec2Config {
@@ -116,7 +122,7 @@ impl Services {
             endpoint_url: None,
         });
         endpoints.answer_with(ecs.clone());
-        Self { authorizer, ec2, ecs, iam, logs, secretsmanager, ssm, sts: wharf_sts::Sts::new() }
+        Self { authorizer, ec2, ecs, iam, logs, secretsmanager, ssm, sts }
     }
 
     /// Brings records and machine together, then begins to reconcile.

@@ -36,6 +36,7 @@ use wharf_state::{Builder, Store};
 
 use crate::addresses::Addresses;
 pub use crate::authorization::authorization;
+pub use crate::regions::region_names;
 use crate::owner_locks::OwnerLocks;
 use crate::plan::default_network;
 use crate::view::View;

@@ -85,6 +85,11 @@ fn partition(name: &str) -> Partition {
     name.parse::<Region>().map_or(Partition::Aws, |region| Partition::of_region(&region))
 }
 
+/// The names of the regions of all partitions.
+pub fn region_names() -> impl Iterator<Item = &'static str> {
+    REGIONS.iter().map(|region| region.name)
+}
+
 /// The regions of the partition that this region belongs to, by name.
 pub fn of_partition(region: &Region) -> impl Iterator<Item = &'static RegionFacts> {
     let wanted = Partition::of_region(region);
