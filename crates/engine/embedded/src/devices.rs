@@ -6,9 +6,9 @@ use std::path::Path;
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 use wharf_engine::{ContainerSpec, Device, DeviceAccess, EngineError, Privileges};
 
-use crate::cgroup::DeviceControl;
+use crate::cgroup::{DeviceControl, DeviceRules};
 use crate::host::{Host, io_error};
-use crate::plan::{check_target, unsupported};
+use crate::plan::{Plan, check_target, unsupported};
 
 /// A privileged container sees no more devices than that.
 const NODES_MAX: usize = 4096;
@@ -47,6 +47,22 @@ impl Node {
             access,
         })
     }
+}
+
+/// What the devices of a container mean to its control group.
+pub fn rules(plan: &Plan<'_>) -> DeviceRules {
+    if plan.spec.privileges == Privileges::Privileged {
+        return DeviceRules::All;
+    }
+    if plan.devices.is_empty() {
+        return DeviceRules::Default;
+    }
+    let rule = |node: &Node| {
+        let letters = [(node.access.read, 'r'), (node.access.write, 'w'), (node.access.make, 'm')];
+        let access: String = letters.iter().filter(|(has, _)| *has).map(|(_, letter)| letter).collect();
+        format!("{} {}:{} {access}", if node.block { 'b' } else { 'c' }, node.major, node.minor)
+    };
+    DeviceRules::More(plan.devices.iter().map(rule).collect())
 }
 
 /// # Errors

@@ -399,6 +399,14 @@ impl Host {
         })
     }
 
+    /// The processes of a running container. Cheap: a small read.
+    pub fn processes(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Vec<u32>, EngineError> {
+        self.driver.processes(sandbox, container).map_err(|error| match error.errno() {
+            Some(Errno::NOENT | Errno::NODEV) => EngineError::NoContainer(container.clone()),
+            _ => cgroup_error(&error),
+        })
+    }
+
     /// Whether the kernel killed a process of the container for want of memory. Cheap; to be asked
     /// once the container has exited and before it is cleaned.
     pub fn oom_killed(&self, sandbox: &SandboxId, container: &ContainerId) -> bool {

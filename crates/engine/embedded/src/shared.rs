@@ -25,7 +25,7 @@ use wharf_engine::{
     ContainerId, EngineError, IpcMode, PidMode, Privileges, ProcessSpec, Resources, SandboxId, SandboxSpec,
 };
 
-use crate::cgroup::ContainerLimits;
+use crate::cgroup::DeviceRules;
 use crate::credentials::{Credentials, drop_privileges};
 use crate::host::{Host, cgroup_error, io_error};
 use crate::plan::Plan;
@@ -110,7 +110,7 @@ pub unsafe fn start(host: &Host, sandbox: &SandboxSpec) -> Result<(), EngineErro
     let group = ContainerId::new(GROUP)
         .ok_or_else(|| EngineError::Internal { message: "the group's name is no id".into() })?;
     let resources = Resources::default();
-    let limits = ContainerLimits { resources: &resources, block_devices: Vec::new() };
+    let limits = host.container_limits(&resources, DeviceRules::Default)?;
     let membership =
         host.driver.create_container(&sandbox.id, &group, &limits).map_err(|error| cgroup_error(&error))?;
     let netns = netns::open(host, sandbox)?;

@@ -98,23 +98,6 @@ fn a_user_of_the_image_is_one_of_the_sandboxs() {
 }
 
 #[test]
-fn set_user_id_programs_work_within_the_sandbox() {
-    let Some(engine) = Engine::start() else { return };
-    fs::create_dir(engine.root().join("raised")).unwrap();
-    let program = engine.root().join("raised/busybox");
-    fs::copy("/bin/busybox", &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
-    let mut spec = engine.spec(&["/raised/busybox", "id", "-u"]);
-    spec.process.user = "app".into();
-    let effective = |spec: &_| engine.run_in(&private(), spec).unwrap();
-    let raised = effective(&spec);
-    assert_eq!(raised.stdout, "0\n", "{raised:?}");
-    spec.process.no_new_privileges = true;
-    assert_eq!(effective(&spec).stdout, "1000\n");
-    engine.finish();
-}
-
-#[test]
 fn two_sandboxes_have_no_id_in_common_and_give_theirs_back() {
     let Some(engine) = Engine::start() else { return };
     let sandboxes = [private(), private()];

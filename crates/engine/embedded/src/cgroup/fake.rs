@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use wharf_engine::{BlockIo, BlockLimit, ContainerId, Resources, SandboxId};
 
-use super::{CgroupMount, CgroupMounts, ContainerLimits};
+use super::{CgroupMount, CgroupMounts, ContainerLimits, DeviceRules};
 
 /// Limits on the device 8:16.
 pub fn limits(resources: &Resources) -> ContainerLimits<'_> {
-    ContainerLimits { resources, block_devices: vec![(8, 16); resources.block_io.limits.len()] }
+    let block_devices = vec![(8, 16); resources.block_io.limits.len()];
+    ContainerLimits { resources, block_devices, devices: DeviceRules::Default }
 }
 
 pub fn block_io() -> BlockIo {

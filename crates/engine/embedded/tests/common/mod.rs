@@ -18,7 +18,7 @@ use wharf_engine_embedded::{Host, HostConfig, Stdio};
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 const APPLETS: &str = "true false sh cat ls id env echo sleep mount grep pwd touch stat readlink head dd ps wc tr \
-                       hostname mknod ip test mkdir kill tail chroot unshare cut sort nproc dmesg printf";
+                       hostname mknod ip test mkdir kill tail df chroot unshare cut sort nproc dmesg printf chown";
 
 pub struct Engine {
     pub directory: tempfile::TempDir,
