@@ -14,8 +14,11 @@ use wharf_contracts::{
 use wharf_core::{ApiError, Principal};
 
 use crate::find::{self, AnyPolicy};
-use crate::handlers::service_linked_role_name;
-use crate::records::{AccessKey, Account, Group, InstanceProfile, Policies, Role, ServerCertificate, User};
+use crate::handlers::{oidc_provider_name, saml_provider_name, service_linked_role_name};
+use crate::records::{
+    AccessKey, Account, Group, InstanceProfile, OidcProvider, Policies, Role, SamlProvider,
+    ServerCertificate, User,
+};
 use crate::{Iam, names};
 
 type Request<'a> = OperationRequest<'a>;
@@ -161,6 +164,30 @@ const ENTRIES: &[Entry<Iam>] = &[
             "iam:TagServerCertificate",
         ))
     }),
+    Entry::new("AddClientIDToOpenIDConnectProvider", on_oidc_provider),
+    Entry::new("CreateOpenIDConnectProvider", create_oidc_provider),
+    Entry::new("CreateSAMLProvider", create_saml_provider),
+    Entry::new("DeleteOpenIDConnectProvider", on_oidc_provider),
+    Entry::new("DeleteSAMLProvider", on_saml_provider),
+    Entry::new("GetContextKeysForCustomPolicy", on_any),
+    Entry::new("GetContextKeysForPrincipalPolicy", on_policy_source),
+    Entry::new("GetOpenIDConnectProvider", on_oidc_provider),
+    Entry::new("GetSAMLProvider", on_saml_provider),
+    Entry::new("ListOpenIDConnectProviderTags", on_oidc_provider),
+    Entry::new("ListOpenIDConnectProviders", on_any),
+    Entry::new("ListSAMLProviderTags", on_saml_provider),
+    Entry::new("ListSAMLProviders", on_any),
+    Entry::new("RemoveClientIDFromOpenIDConnectProvider", on_oidc_provider),
+    Entry::new("SimulateCustomPolicy", on_any),
+    Entry::new("SimulatePrincipalPolicy", on_policy_source),
+    Entry::new("UpdateOpenIDConnectProviderThumbprint", on_oidc_provider),
+    Entry::new("UpdateSAMLProvider", on_saml_provider),
+    Entry::new("TagOpenIDConnectProvider", |iam, request| Ok(tagging(request, oidc_provider(iam, request)))),
+    Entry::new("TagSAMLProvider", |iam, request| Ok(tagging(request, saml_provider(iam, request)))),
+    Entry::new("UntagOpenIDConnectProvider", |iam, request| {
+        Ok(untagging(request, oidc_provider(iam, request)))
+    }),
+    Entry::new("UntagSAMLProvider", |iam, request| Ok(untagging(request, saml_provider(iam, request)))),
 ];
 
 /// The table, for the pipeline.
@@ -413,5 +440,53 @@ fn server_certificate(iam: &Iam, request: &Request<'_>) -> Resource {
             .global("iam", format!("server-certificate{}{}", found.path, found.name))
             .with_tags(&found.tags),
         None => request.global("iam", format!("server-certificate/{name}")),
+    }
+}
+
+fn on_oidc_provider(iam: &Iam, request: &Request<'_>) -> Answer {
+    Ok(request.on([oidc_provider(iam, request)]).into())
+}
+
+fn on_saml_provider(iam: &Iam, request: &Request<'_>) -> Answer {
+    Ok(request.on([saml_provider(iam, request)]).into())
+}
+
+fn create_oidc_provider(_: &Iam, request: &Request<'_>) -> Answer {
+    let name = wharf_contracts::OidcProvider::name_of(request.text("Url").unwrap_or("*"));
+    let new = request.global("iam", format!("oidc-provider/{name}"));
+    Ok(tagged(request, new, "iam:TagOpenIDConnectProvider"))
+}
+
+fn create_saml_provider(_: &Iam, request: &Request<'_>) -> Answer {
+    let name = request.text("Name").unwrap_or("*");
+    Ok(tagged(request, request.global("iam", format!("saml-provider/{name}")), "iam:TagSAMLProvider"))
+}
+
+/// The user, group or role whose policies are looked at.
+fn on_policy_source(_: &Iam, request: &Request<'_>) -> Answer {
+    Ok(request.on(request.text("PolicySourceArn").map(|arn| request.named(arn))).into())
+}
+
+fn oidc_provider(iam: &Iam, request: &Request<'_>) -> Resource {
+    let arn = request.text("OpenIDConnectProviderArn").unwrap_or("*");
+    let name = oidc_provider_name(request.context, arn);
+    let found = name.and_then(|name| {
+        iam.store.snapshot().get::<OidcProvider>(&(request.context.account(), name.to_owned()))
+    });
+    match found {
+        Some(found) => request.named(arn).with_tags(&found.tags),
+        None => request.named(arn),
+    }
+}
+
+fn saml_provider(iam: &Iam, request: &Request<'_>) -> Resource {
+    let arn = request.text("SAMLProviderArn").unwrap_or("*");
+    let name = saml_provider_name(request.context, arn);
+    let found = name.and_then(|name| {
+        iam.store.snapshot().get::<SamlProvider>(&(request.context.account(), name.to_owned()))
+    });
+    match found {
+        Some(found) => request.named(arn).with_tags(&found.tags),
+        None => request.named(arn),
     }
 }

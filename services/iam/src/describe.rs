@@ -79,19 +79,11 @@ pub fn last_used(used: Option<&UseRecord>) -> types::RoleLastUsed {
     }
 }
 
-fn boundary(partition: Partition, policies: &Policies) -> Option<types::AttachedPermissionsBoundary> {
+pub fn boundary(partition: Partition, policies: &Policies) -> Option<types::AttachedPermissionsBoundary> {
     policies.boundary.as_ref().map(|policy| types::AttachedPermissionsBoundary {
         permissions_boundary_arn: Some(names::policy_arn(partition, policy)),
         permissions_boundary_type: Some(types::PermissionsBoundaryAttachmentType::PermissionsBoundaryPolicy),
     })
-}
-
-pub fn user_boundary(partition: Partition, user: &User) -> Option<types::AttachedPermissionsBoundary> {
-    boundary(partition, &user.policies)
-}
-
-pub fn role_boundary(partition: Partition, role: &Role) -> Option<types::AttachedPermissionsBoundary> {
-    boundary(partition, &role.policies)
 }
 
 pub fn attached(partition: Partition, policy: &PolicyName) -> types::AttachedPolicy {

@@ -74,7 +74,7 @@ impl IdentityPolicies for Iam {
     }
 }
 
-fn of_user(snapshot: &Snapshot, user: &User) -> Identity {
+pub(crate) fn of_user(snapshot: &Snapshot, user: &User) -> Identity {
     let mut sources = sources(snapshot, user.account, "user", &user.name, &user.policies);
     for group in &user.groups {
         if let Some(group) = snapshot.get::<Group>(&(user.account, group.clone())) {
@@ -92,7 +92,7 @@ fn of_user(snapshot: &Snapshot, user: &User) -> Identity {
     }
 }
 
-fn of_role(snapshot: &Snapshot, role: &Role) -> Identity {
+pub(crate) fn of_role(snapshot: &Snapshot, role: &Role) -> Identity {
     Identity {
         account: role.account,
         id: role.id.clone(),
@@ -104,7 +104,7 @@ fn of_role(snapshot: &Snapshot, role: &Role) -> Identity {
     }
 }
 
-fn sources(
+pub(crate) fn sources(
     snapshot: &Snapshot,
     account: AccountId,
     kind: &str,

@@ -6,18 +6,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use wharf_core::{AccountId, ApiError, Arn, RequestContext};
 use wharf_iam_api::errors;
+use wharf_policy::Policy;
+pub use wharf_policy::{Kind, character_count as size};
 
 use crate::find::{Read, named};
 use crate::records::{Role, User};
-
-/// What a document is for, which decides what must stand in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Of a user, group or role, or managed.
-    Identity,
-    /// Who may assume a role.
-    Trust,
-}
 
 /// RFC 3986: everything but the unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -27,22 +20,13 @@ pub fn encoded(document: &str) -> String {
     utf8_percent_encode(document, ENCODED).to_string()
 }
 
-/// The size that quotas are about: white space does not count.
-pub fn size(document: &str) -> usize {
-    document.chars().filter(|char| !char.is_whitespace()).count()
-}
-
 /// A document that may be stored.
 ///
 /// # Errors
-/// `MalformedPolicyDocument`.
+/// `MalformedPolicyDocument`, with what is wrong.
 pub fn checked(kind: Kind, document: &str) -> Result<Arc<str>, ApiError> {
-    let _ = kind;
-    let value: Value = serde_json::from_str(document)
-        .map_err(|_| errors::malformed_policy_document_exception("Syntax errors in policy."))?;
-    if !value.is_object() {
-        return Err(errors::malformed_policy_document_exception("Syntax errors in policy."));
-    }
+    Policy::parse(kind, document)
+        .map_err(|error| errors::malformed_policy_document_exception(error.to_string()))?;
     Ok(document.into())
 }
 

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod authorization;
+mod certificate;
 mod describe;
 mod directory;
 mod document;
@@ -29,6 +30,7 @@ mod ids;
 pub mod managed;
 mod names;
 mod pages;
+mod password;
 pub mod records;
 mod tags;
 mod uses;
@@ -37,7 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use authorization::authorization;
-use wharf_core::{AccountId, ApiError, Clock, Rng};
+use wharf_core::{AccountId, ApiError, Rng};
 use wharf_state::{Builder, Store, Transaction};
 use wharf_vault::{DataKey, Vault};
 
@@ -52,15 +54,17 @@ pub fn register(builder: Builder) -> Builder {
         .table::<records::InstanceProfile>()
         .table::<records::AccessKey>()
         .table::<records::Account>()
+        .table::<records::CredentialReport>()
         .table::<records::ServerCertificate>()
         .table::<records::UseRecord>()
+        .table::<records::OidcProvider>()
+        .table::<records::SamlProvider>()
 }
 
 /// What the service stands on.
 pub struct Dependencies {
     /// With the tables of [`register`].
     pub store: Store,
-    pub clock: Arc<dyn Clock>,
     /// Cryptographic: it draws secret access keys.
     pub rng: Arc<dyn Rng>,
     pub vault: Vault,
@@ -71,7 +75,6 @@ pub struct Dependencies {
 /// The service.
 pub struct Iam {
     store: Store,
-    clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     default_account: AccountId,
     access_key_secrets: DataKey,
@@ -80,14 +83,14 @@ pub struct Iam {
     revision: AtomicU64,
     identities: directory::Identities,
     uses: uses::Uses,
+    passwords: password::Hasher,
 }
 
 impl Iam {
     pub fn new(dependencies: Dependencies) -> Arc<Self> {
-        let Dependencies { store, clock, rng, vault, default_account } = dependencies;
+        let Dependencies { store, rng, vault, default_account } = dependencies;
         Arc::new(Self {
             store,
-            clock,
             rng,
             default_account,
             access_key_secrets: vault.data_key("iam.access-key", ""),
@@ -95,6 +98,7 @@ impl Iam {
             revision: AtomicU64::new(1),
             identities: directory::Identities::default(),
             uses: uses::Uses::default(),
+            passwords: password::Hasher::default(),
         })
     }
 

@@ -13,7 +13,7 @@ use crate::records::{BY_ATTACHED, BY_BOUNDARY, Group, Role, User, folded};
 use crate::{Iam, describe, failures, find, names};
 
 /// "Managed policies attached to an IAM user", group, role: the default of each.
-const ATTACHED_MAX: usize = 10;
+pub const ATTACHED_MAX: usize = 10;
 
 impl Iam {
     pub(super) async fn attach_user_policy(

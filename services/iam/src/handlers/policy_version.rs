@@ -11,7 +11,7 @@ use crate::records::{Policy, PolicyVersion};
 use crate::{Iam, failures, find};
 
 /// "Versions per managed policy" of the IAM quotas.
-const VERSIONS_MAX: usize = 5;
+pub const VERSIONS_MAX: usize = 5;
 
 impl Iam {
     pub(super) async fn create_policy_version(

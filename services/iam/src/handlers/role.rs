@@ -15,7 +15,7 @@ use crate::{Iam, failures, ids, names, tags};
 /// "Roles in an AWS account" of the IAM quotas.
 pub const ROLES_MAX: usize = 1000;
 /// "Role trust policy length", in characters without white space.
-const TRUST_POLICY_CHARS_MAX: usize = 2048;
+pub const TRUST_POLICY_CHARS_MAX: usize = 2048;
 /// One hour, where the caller says nothing.
 const SESSION_SECONDS: u32 = 3600;
 /// The path of service-linked roles, where nobody else's may lie.

@@ -56,8 +56,7 @@ fn checked_metadata(document: &str) -> Result<Option<Timestamp>, ApiError> {
     let mut valid_until = None;
     loop {
         let (namespace, event) = reader.read_resolved_event().map_err(|_| invalid())?;
-        let is_in =
-            |wanted: &str| matches!(namespace, ResolveResult::Bound(name) if name.as_ref() == wanted);
+        let is_in = |wanted: &str| matches!(namespace, ResolveResult::Bound(name) if name.as_ref() == wanted);
         match event {
             Event::Start(ref element) | Event::Empty(ref element) => {
                 let local = element.local_name();

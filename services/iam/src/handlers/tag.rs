@@ -8,13 +8,13 @@ use crate::records::{Role, Tags, User};
 use crate::{Iam, failures, find, tags};
 
 /// What is done to tags.
-enum Change {
+pub enum Change {
     Add(Vec<types::Tag>),
     Remove(Vec<String>),
 }
 
 impl Change {
-    fn apply(self, all: &mut Tags) -> Result<(), ApiError> {
+    pub fn apply(self, all: &mut Tags) -> Result<(), ApiError> {
         match self {
             Self::Add(new) => tags::add(all, new),
             Self::Remove(keys) => {
@@ -25,7 +25,7 @@ impl Change {
     }
 }
 
-fn paged(all: &Tags, marker: Option<&str>, max_items: Option<i32>) -> Result<Page<types::Tag>, ApiError> {
+pub fn paged(all: &Tags, marker: Option<&str>, max_items: Option<i32>) -> Result<Page<types::Tag>, ApiError> {
     page(tags::listed(all), |tag| tag.key.clone(), marker, max_items)
 }
 

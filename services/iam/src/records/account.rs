@@ -18,19 +18,20 @@ pub struct Account {
     /// What became of keys that the root user has out of the box: `Some(active)` or deleted. A key
     /// that is not named is active.
     pub built_in_keys: BTreeMap<String, Option<super::Status>>,
-    pub report: Option<CredentialReport>,
 }
 
 impl Account {
     pub fn new(id: AccountId) -> Self {
-        Self { id, alias: None, password_policy: None, built_in_keys: BTreeMap::new(), report: None }
+        Self { id, alias: None, password_policy: None, built_in_keys: BTreeMap::new() }
     }
 }
 
-/// A credential report: CSV.
+/// An account's credential report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CredentialReport {
+    pub account: AccountId,
     pub generated_at: Timestamp,
+    /// CSV.
     pub content: String,
 }
 
@@ -63,5 +64,15 @@ impl Record for Account {
             name: BY_ALIAS,
             keys: |account| account.alias.iter().map(|alias| alias.clone().to_bytes()).collect(),
         }]
+    }
+}
+
+impl Record for CredentialReport {
+    const TABLE: &'static str = "iam.credential_report";
+    const VERSION: u32 = 1;
+    type Key = AccountId;
+
+    fn key(&self) -> AccountId {
+        self.account
     }
 }

@@ -48,6 +48,13 @@ impl std::fmt::Debug for Login {
     }
 }
 
+impl Login {
+    /// How many whole days old the password is.
+    pub fn age_days(&self, now: Timestamp) -> u32 {
+        u32::try_from(now.since(self.changed_at).as_secs() / (24 * 60 * 60)).unwrap_or(u32::MAX)
+    }
+}
+
 impl Record for User {
     const TABLE: &'static str = "iam.user";
     const VERSION: u32 = 1;
