@@ -42,7 +42,7 @@ pub const RECORD_HEADER_BYTES: usize = 8 + 1 + 4;
 /// last (Docker cuts at the same size).
 pub const RECORD_TEXT_BYTES_MAX: usize = 16 * 1024;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Stream {
     Stdout,
     Stderr,
@@ -56,6 +56,8 @@ pub struct LogRecord {
     /// the program left without its end for a second; and on a log's last record, where the program
     /// ended without a newline and the keeper was replaced meanwhile.
     pub partial: bool,
+    /// The program ended here without a newline.
+    pub unterminated: bool,
     pub text: Vec<u8>,
     /// The position behind this record.
     pub next: LogPosition,
@@ -74,6 +76,7 @@ pub struct LogChunk {
 
 const FLAG_STDERR: u8 = 1;
 const FLAG_PARTIAL: u8 = 1 << 1;
+const FLAG_UNTERMINATED: u8 = 1 << 2;
 
 /// Appends one record to `out`, in the form above. `text` is cut to [`RECORD_TEXT_BYTES_MAX`] by
 /// the caller.
@@ -83,8 +86,10 @@ pub fn encode_record(out: &mut Vec<u8>, unix_nanos: u64, stream: Stream, part: L
     if stream == Stream::Stderr {
         flags |= FLAG_STDERR;
     }
-    if part == LinePart::GoesOn {
-        flags |= FLAG_PARTIAL;
+    match part {
+        LinePart::GoesOn => flags |= FLAG_PARTIAL,
+        LinePart::Ends => {}
+        LinePart::Breaks => flags |= FLAG_UNTERMINATED,
     }
     out.extend_from_slice(&(unix_nanos | 1).to_le_bytes());
     out.push(flags);
@@ -97,6 +102,8 @@ pub fn encode_record(out: &mut Vec<u8>, unix_nanos: u64, stream: Stream, part: L
 pub enum LinePart {
     GoesOn,
     Ends,
+    /// It ends with the program, which wrote no newline.
+    Breaks,
 }
 
 /// What stands at the start of some bytes of a log.
@@ -123,7 +130,7 @@ pub fn decode_record(bytes: &[u8], position: LogPosition) -> Decoded {
     let (time, header) = header.split_at(8);
     let (flags, length) = (header[0], &header[1..]);
     let length = length.iter().rev().fold(0usize, |sum, &byte| (sum << 8) | usize::from(byte));
-    if flags & !(FLAG_STDERR | FLAG_PARTIAL) != 0 || length > RECORD_TEXT_BYTES_MAX {
+    if flags & !(FLAG_STDERR | FLAG_PARTIAL | FLAG_UNTERMINATED) != 0 || length > RECORD_TEXT_BYTES_MAX {
         return Decoded::Nothing;
     }
     let Some(text) = rest.get(..length) else {
@@ -133,6 +140,7 @@ pub fn decode_record(bytes: &[u8], position: LogPosition) -> Decoded {
         unix_nanos: time.iter().rev().fold(0, |sum, &byte| (sum << 8) | u64::from(byte)),
         stream: if flags & FLAG_STDERR == 0 { Stream::Stdout } else { Stream::Stderr },
         partial: flags & FLAG_PARTIAL != 0,
+        unterminated: flags & FLAG_UNTERMINATED != 0,
         text: text.to_vec(),
         next: position + (RECORD_HEADER_BYTES + length) as u64,
     })
@@ -151,7 +159,7 @@ mod tests {
             let part = if partial { LinePart::GoesOn } else { LinePart::Ends };
             let mut bytes = Vec::new();
             encode_record(&mut bytes, nanos, stream, part, &text);
-            let record = LogRecord { unix_nanos: nanos | 1, stream, partial, text, next: 7 + bytes.len() as u64 };
+            let record = LogRecord { unix_nanos: nanos | 1, stream, partial, unterminated: false, text, next: 7 + bytes.len() as u64 };
             prop_assert_eq!(decode_record(&bytes, 7), Decoded::Record(record));
             let short = &bytes[..cut.min(bytes.len() - 1)];
             prop_assert!(matches!(decode_record(short, 7), Decoded::Incomplete(needed) if needed > short.len()));

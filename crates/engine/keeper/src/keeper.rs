@@ -6,6 +6,7 @@
 //! - [`spawners`]: the processes that do what blocks
 //! - [`output`], [`lines`], [`batch`]: from a container's pipes to its log
 //! - [`clients`]: the control planes
+//! - [`attach`]: a container's own streams
 //! - [`sessions`]: programs beside a container's own, and who watches a container
 //! - [`process`], [`daemon`]: pidfds; becoming a daemon
 //! - [`supervisor`]: the process above it
@@ -13,6 +14,7 @@
 //! Nothing here may block for longer than a write to the page cache takes, except before it serves.
 
 mod adoption;
+mod attach;
 mod batch;
 mod care;
 mod clients;
@@ -21,13 +23,16 @@ mod lifecycle;
 mod lines;
 mod output;
 mod process;
+mod rotation;
 mod sessions;
 mod spawners;
 mod supervisor;
 mod view;
 mod volumes;
 
+pub use self::clients::DESCRIPTORS_MAX;
 pub use self::daemon::{READY, TAKEN};
+pub use self::process::{exit_of, signal};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -45,6 +50,7 @@ use wharf_engine::log::Stream;
 use wharf_engine::{Asked, ContainerId, ExitStatus, SandboxId, SandboxSpec, Signal};
 use wharf_engine_embedded as embedded;
 
+use self::attach::Input;
 use self::care::{Care, Restarting};
 use self::clients::{CLIENTS_MAX, Caller, ClientId, Clients, Fate};
 use self::embedded::Host;
@@ -67,6 +73,8 @@ const BACKLOG: i32 = 64;
 const LOGGED_INTERVAL_MS: u64 = 50;
 /// How long a hand-over waits for spawners.
 const HAND_OVER_MAX_MS: u64 = 5_000;
+/// How often a log is looked at that has no room for what its container writes.
+const FULL_LOG_LOOK_MS: u64 = 50;
 /// How soon a state file that could not be written is tried again.
 const STATE_RETRY_MS: u64 = 1_000;
 
@@ -161,6 +169,7 @@ struct Starting {
     callers: Vec<Caller>,
     output: Output,
     ends: ContainerEnds,
+    input: Input,
     /// Asked for before there was anything to send it to.
     signal: Option<(Signal, Option<u64>)>,
 }
@@ -171,6 +180,7 @@ struct Running {
     pidfd: OwnedFd,
     started_at: Timestamp,
     output: Output,
+    input: Input,
     kill_at: Option<Timestamp>,
     /// It was killed through the engine.
     asked: Asked,
@@ -207,6 +217,7 @@ enum Timer {
     Kill,
     OpenLine,
     Logged,
+    FullLog(Stream),
     Probe,
     ProbeOverdue,
     Restart,
@@ -584,7 +595,7 @@ impl Keeper {
         let containers = &self.containers;
         let stdio = |number| match &containers.get(&number)?.phase {
             Phase::Starting(starting) => Some(embedded::Stdio {
-                stdin: None,
+                stdin: starting.ends.stdin.as_ref().map(AsFd::as_fd),
                 stdout: starting.ends.stdout.as_fd(),
                 stderr: starting.ends.stderr.as_fd(),
             }),
@@ -613,6 +624,12 @@ impl Keeper {
             // Its output waits in the pipe until its start is known.
             Phase::Starting(_) | Phase::Restarting(_) | Phase::Exited { .. } => return,
         };
+        if output.is_full() {
+            // Its release is done on the file alone, so there is nothing to wait for but time.
+            let later = output.look_later(stream, now.monotonic_ms + FULL_LOG_LOOK_MS, now.monotonic_ms);
+            self.timers.extend(later.map(|due| (due, number, Timer::FullLog(stream))));
+            return;
+        }
         let length = output.length();
         match self.mover.step(&container.id, output, stream, tail, now) {
             Ok(Moved::Some) => self.busy_streams.push_back((number, stream)),
@@ -650,6 +667,7 @@ impl Keeper {
             match timer {
                 Timer::Kill => self.kill_overdue(number),
                 Timer::Logged => self.tell_logged(number, now),
+                Timer::FullLog(stream) => self.move_output(number, stream, now),
                 Timer::Probe => self.probe(number, now),
                 Timer::ProbeOverdue => self.probe_overdue(number, now),
                 Timer::Restart => self.restart_if_due(number, now),

@@ -3,13 +3,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 use wharf_engine::log::{
-    Decoded, LogChunk, LogPosition, RECORD_HEADER_BYTES, RECORD_TEXT_BYTES_MAX, decode_record,
+    Decoded, Dropped, LogChunk, LogPosition, RECORD_HEADER_BYTES, RECORD_TEXT_BYTES_MAX, decode_record,
 };
 
 const RECORD_BYTES_MAX: usize = RECORD_HEADER_BYTES + RECORD_TEXT_BYTES_MAX;
@@ -39,12 +39,36 @@ impl LogReader {
     /// # Errors
     /// When the file cannot be read, or `position` is not where a record starts.
     pub fn read(&self, position: LogPosition, bytes_max: usize, writer: Writer) -> io::Result<LogChunk> {
+        let mut position = position;
+        let file = DroppedFile::beside(&self.path);
+        loop {
+            let result = self.read_once(position, bytes_max, writer);
+            // Only now: what was read before this position may have been given back meanwhile.
+            let (up_to, dropped) = file.read();
+            let start = match &result {
+                Ok((start, _)) => *start,
+                Err(_) => position,
+            };
+            if up_to <= start {
+                return result.map(|(_, chunk)| LogChunk { dropped, ..chunk });
+            }
+            position = up_to;
+        }
+    }
+
+    /// With the position of the first record.
+    fn read_once(
+        &self,
+        position: LogPosition,
+        bytes_max: usize,
+        writer: Writer,
+    ) -> io::Result<(LogPosition, LogChunk)> {
         let file = File::open(&self.path)?;
         let length = file.metadata()?.len();
         let Some(start) = first_record(&file, position)? else {
             let next = position.max(length);
             let ended = writer == Writer::Exited;
-            return Ok(LogChunk { next, ended, ..LogChunk::default() });
+            return Ok((next, LogChunk { next, ended, ..LogChunk::default() }));
         };
         let wanted = bytes_max.clamp(RECORD_BYTES_MAX, CHUNK_BYTES_MAX);
         let available = usize::try_from(length.saturating_sub(start)).unwrap_or(usize::MAX);
@@ -73,7 +97,7 @@ impl LogReader {
             }
         }
         chunk.ended = writer == Writer::Exited && chunk.next >= length;
-        Ok(chunk)
+        Ok((start, chunk))
     }
 
     /// Gives back the space of what is before `position`. A file system that cannot (no holes)
@@ -96,9 +120,41 @@ impl LogReader {
     }
 }
 
+/// The file beside a log that tells what was dropped of it, for want of room.
+pub struct DroppedFile {
+    path: PathBuf,
+}
+
+impl DroppedFile {
+    pub fn beside(log: &Path) -> Self {
+        Self { path: log.with_extension("dropped") }
+    }
+
+    /// The position before which nothing is left, and what was dropped in all. Zero without a file.
+    pub fn read(&self) -> (LogPosition, Dropped) {
+        let mut bytes = [[0; 8]; 3];
+        let read = File::open(&self.path).and_then(|file| file.read_exact_at(bytes.as_flattened_mut(), 0));
+        match read {
+            Ok(()) => {
+                let [up_to, records, bytes] = bytes.map(u64::from_le_bytes);
+                (up_to, Dropped { records, bytes })
+            }
+            Err(_) => (0, Dropped::default()),
+        }
+    }
+
+    /// In one write of 24 bytes, which a reader sees whole.
+    pub fn write(&self, up_to: LogPosition, dropped: Dropped) -> io::Result<()> {
+        let bytes = [up_to, dropped.records, dropped.bytes].map(u64::to_le_bytes);
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).mode(0o600).open(&self.path)?;
+        file.write_all_at(bytes.as_flattened(), 0)
+    }
+}
+
 /// Where the first record at or after `position` starts: `position` itself unless it is in a
 /// released range, whose zeros end where the next record starts. `None`: there is none yet.
-fn first_record(file: &File, mut position: LogPosition) -> io::Result<Option<LogPosition>> {
+pub fn first_record(file: &File, mut position: LogPosition) -> io::Result<Option<LogPosition>> {
     let mut bytes = [0; 4096];
     loop {
         let read = file.read_at(&mut bytes, position)?;

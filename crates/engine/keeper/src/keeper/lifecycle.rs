@@ -8,11 +8,13 @@ use std::time::Duration;
 use rustix::event::epoll::EventFlags;
 use wharf_core::Timestamp;
 use wharf_engine::log::Stream;
+use wharf_engine::session::Stdin;
 use wharf_engine::{
     Asked, ContainerId, ContainerSpec, EngineError, Event, EventKind, ExitStatus, SandboxId, SandboxSpec,
     Signal, Verdict,
 };
 
+use super::attach::Input;
 use super::clients::Caller;
 use super::embedded::exec::ExecBase;
 use super::embedded::spawner::{ClientError, Reply};
@@ -185,8 +187,10 @@ impl Keeper {
             return Err(too_many_jobs());
         }
         self.check_volumes(&spec)?;
+        super::rotation::check(spec.log)?;
         let (output, ends) =
             Output::create(&spec.id, spec.log).map_err(|error| out_of(&error, "the output's pipes and log"))?;
+        let (input, ends) = input_of(&spec.id, spec.stdin, spec.terminal.is_some(), ends)?;
         let id = spec.id.clone();
         self.supervisor.tell(&Message::Hold(spec.id.clone()));
         let entry = Entry::Starting {
@@ -211,7 +215,7 @@ impl Keeper {
         }
         self.next_number += 1;
         let number = self.next_number;
-        let starting = Starting { callers: vec![caller], output, ends, signal: None };
+        let starting = Starting { callers: vec![caller], output, ends, input, signal: None };
         let container = Container {
             id: id.clone(),
             sandbox: sandbox.clone(),
@@ -374,7 +378,7 @@ impl Keeper {
         let Some(container) = self.containers.get_mut(&number) else { return };
         let exited = Phase::Exited { started_at: None, exit: lost_exit(now) };
         let Phase::Starting(starting) = std::mem::replace(&mut container.phase, exited) else { return };
-        let Starting { callers, output, ends, signal } = *starting;
+        let Starting { callers, output, ends, input, signal } = *starting;
         // The container has its own copies.
         drop(ends);
         let started_at = now.timestamp();
@@ -384,6 +388,7 @@ impl Keeper {
             pidfd,
             started_at,
             output,
+            input,
             kill_at: None,
             asked: Asked::No,
             open_line_timer: Set::No,
@@ -604,8 +609,14 @@ impl Keeper {
         // What is not there is removed.
         let _ = std::fs::remove_file(paths::pipe(container, Stream::Stdout));
         let _ = std::fs::remove_file(paths::pipe(container, Stream::Stderr));
+        for mode in [Stdin::Once, Stdin::Open] {
+            if let Some(path) = paths::input(container, mode) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
         if keep == Keep::Nothing {
             let _ = std::fs::remove_file(paths::log(container));
+            let _ = std::fs::remove_file(paths::log(container).with_extension("dropped"));
         }
     }
 
@@ -635,6 +646,21 @@ impl Keeper {
         }
         self.clients.tell_shut_down();
     }
+}
+
+/// The input of a container that reads from a pipe; a terminal's comes with its start.
+pub(super) fn input_of(
+    container: &ContainerId,
+    mode: Stdin,
+    terminal: bool,
+    ends: ContainerEnds,
+) -> Result<(Input, ContainerEnds), EngineError> {
+    if terminal {
+        return Ok((Input::None, ends));
+    }
+    let (input, stdin) =
+        Input::create(container, mode).map_err(|error| out_of(&error, "the input's pipe"))?;
+    Ok((input, ContainerEnds { stdin, ..ends }))
 }
 
 /// It is there: the caller has just seen it.

@@ -22,6 +22,7 @@ use wharf_engine::log::{Decoded, LinePart, LogPolicy, Stream, decode_record, enc
 
 use super::batch::{Batch, PIECE_BYTES_MAX, Taken, Unfinished};
 use super::lines::{Cut, Tail, cut};
+use super::rotation::Keeping;
 use crate::paths;
 
 /// An unterminated line that has waited so long is written as it is, as a part.
@@ -35,6 +36,7 @@ const LAST_ROUNDS_MAX: usize = 1024;
 pub struct Output {
     log: File,
     length: u64,
+    keeping: Keeping,
     /// Bytes of output that could not be written, not yet told of in the log.
     dropped: u64,
     stdout: End,
@@ -47,6 +49,8 @@ struct End {
     open_line: bool,
     /// Since when (monotonic milliseconds) an unterminated line waits in the pipe.
     waiting_since_ms: Option<u64>,
+    /// When it is looked whether the log has room again.
+    look_at_ms: Option<u64>,
 }
 
 /// What a round found.
@@ -71,6 +75,8 @@ pub struct Mover {
 pub struct ContainerEnds {
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
+    /// Of a container that reads from a pipe.
+    pub stdin: Option<OwnedFd>,
 }
 
 impl Output {
@@ -97,6 +103,7 @@ impl Output {
         let ends = ContainerEnds {
             stdout: held_by_the_container(Stream::Stdout)?,
             stderr: held_by_the_container(Stream::Stderr)?,
+            stdin: None,
         };
         Ok((output, ends))
     }
@@ -114,9 +121,11 @@ impl Output {
         let end = |stream| -> io::Result<End> {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let pipe = rustix::fs::open(paths::pipe(container, stream), flags, Mode::empty())?;
-            Ok(End { pipe, open_line: false, waiting_since_ms: None })
+            Ok(End { pipe, open_line: false, waiting_since_ms: None, look_at_ms: None })
         };
-        Ok(Self { log, length, dropped: 0, stdout: end(Stream::Stdout)?, stderr: end(Stream::Stderr)? })
+        let keeping = Keeping::new(container, policy);
+        let (stdout, stderr) = (end(Stream::Stdout)?, end(Stream::Stderr)?);
+        Ok(Self { log, length, keeping, dropped: 0, stdout, stderr })
     }
 
     pub fn pipe(&self, stream: Stream) -> BorrowedFd<'_> {
@@ -187,8 +196,27 @@ impl Output {
             let _ = self.log.set_len(self.length);
             return Err(error);
         }
+        let before = self.length;
         self.length += records.len() as u64;
+        if let Err(error) = self.keeping.written(&self.log, before, records) {
+            super::daemon::note(&format!("a log is not rotated: {error}"));
+        }
         Ok(())
+    }
+
+    /// Notes that the log is looked at again at `due_ms`; `None` when that is so already.
+    pub fn look_later(&mut self, stream: Stream, due_ms: u64, now_ms: u64) -> Option<u64> {
+        let end = self.end_mut(stream);
+        if end.look_at_ms.is_some_and(|at| at > now_ms) {
+            return None;
+        }
+        end.look_at_ms = Some(due_ms);
+        Some(due_ms)
+    }
+
+    /// The log has no room, and the container waits.
+    pub fn is_full(&mut self) -> bool {
+        self.keeping.is_full(&self.log, self.length)
     }
 }
 
