@@ -12,8 +12,10 @@ pub enum Users {
     Host,
     /// A user namespace with 65,536 ids of the sandbox's own: root inside is nobody outside. The
     /// engine chooses the range and keeps it as long as the sandbox lives. Images and volumes keep
-    /// their owners on disk.
+    /// their owners on disk. Takes Linux 5.19 and a file system with idmapped mounts.
     Private,
+    /// As [`Users::Private`] where this host can, else as [`Users::Host`].
+    PrivateWherePossible,
 }
 
 /// Which processes a container sees.

@@ -135,12 +135,15 @@ pub(crate) fn give_stream(stream: BorrowedFd<'_>, owner: (u32, u32)) -> Step<()>
 
 /// A namespace that maps the sandbox's range; `None` where it has the host's users.
 fn user_namespace(host: &Host, sandbox: &SandboxSpec) -> Result<Option<UserNamespace>, EngineError> {
-    match sandbox.users {
-        Users::Host => Ok(None),
-        Users::Private => {
-            let range = users::of_sandbox(&host.sandbox_dir(&sandbox.id))
-                .map_err(|error| io_error("read the user ids of a sandbox", &error))?
-                .ok_or_else(|| EngineError::NoSandbox(sandbox.id.clone()))?;
+    if sandbox.users == Users::Host {
+        return Ok(None);
+    }
+    let range = users::of_sandbox(&host.sandbox_dir(&sandbox.id))
+        .map_err(|error| io_error("read the user ids of a sandbox", &error))?;
+    match range {
+        None if sandbox.users == Users::PrivateWherePossible => Ok(None),
+        None => Err(EngineError::NoSandbox(sandbox.id.clone())),
+        Some(range) => {
             // Those who see each other's processes have one namespace: two with the same ids have no
             // power over each other.
             if let Some(init) =

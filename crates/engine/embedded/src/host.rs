@@ -108,6 +108,7 @@ pub struct Host {
     /// The host's `/proc`, which a spawner has no mount of.
     pub(crate) proc: OwnedFd,
     pub(crate) user_namespaces: UserNamespaces,
+    private_users: OnceLock<bool>,
     pub(crate) init: InitProgram,
     /// Holding it keeps cgroup moves fast, see [`favor_moves`].
     _moves: Option<OwnedFd>,
@@ -170,6 +171,7 @@ impl Host {
             pid_namespace: open("/proc/self/ns/pid", OFlags::RDONLY)?,
             proc: open("/proc", OFlags::PATH | OFlags::DIRECTORY)?,
             user_namespaces: UserNamespaces::default(),
+            private_users: OnceLock::new(),
             init: InitProgram::default(),
             _moves: moves,
             config,
@@ -246,7 +248,7 @@ impl Host {
             let file = directory.join(name);
             fs::write(&file, text).and_then(|()| readable_by_all(&file)).map_err(step("write the files"))?;
         }
-        if spec.users == Users::Private {
+        if self.gives_users(spec)? {
             users::assign(&self.config.sandboxes_dir, &directory, &spec.id)?;
         }
         volume::make_of_sandbox(self, spec).map_err(step("make the volumes"))?;
@@ -256,6 +258,20 @@ impl Host {
         }
         sysctl::apply_network(self, &netns::path(self, spec), spec, &directory)?;
         self.driver.create_sandbox(&spec.id, &spec.resources).map_err(|error| cgroup_error(&error))
+    }
+
+    /// Whether the sandbox gets users of its own.
+    fn gives_users(&self, spec: &SandboxSpec) -> Result<bool, EngineError> {
+        let possible = || *self.private_users.get_or_init(|| users::are_possible(self));
+        match spec.users {
+            Users::Host => Ok(false),
+            Users::PrivateWherePossible => Ok(possible()),
+            Users::Private if possible() => Ok(true),
+            Users::Private => Err(plan::unsupported(
+                "a sandbox with users of its own",
+                "it takes Linux 5.19, and a file system with idmapped mounts",
+            )),
+        }
     }
 
     /// Kills what is left in the sandbox and removes its groups and directories. Repeatable. The
@@ -424,11 +440,19 @@ fn failed(what: &str) -> impl FnOnce(io::Error) -> HostError {
 }
 
 fn check_kernel() -> Result<(), HostError> {
+    if kernel_version() < KERNEL_MIN {
+        let found = rustix::system::uname().release().to_string_lossy().into_owned();
+        return Err(HostError::Kernel { found });
+    }
+    Ok(())
+}
+
+/// Its first two numbers.
+pub(crate) fn kernel_version() -> (u32, u32) {
     let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy().into_owned();
+    let release = uname.release().to_string_lossy();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version < KERNEL_MIN { Err(HostError::Kernel { found: release }) } else { Ok(()) }
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn find_overlay() -> Result<OverlayLayers, HostError> {

@@ -71,7 +71,7 @@ impl<'a> Plan<'a> {
         if shared::is_reserved(&spec.id) {
             return Err(unsupported(&format!("the container id {}", spec.id), "it is the engine's own"));
         }
-        if spec.privileges == Privileges::Privileged && sandbox.users == Users::Private {
+        if spec.privileges == Privileges::Privileged && sandbox.users != Users::Host {
             return Err(unsupported("a privileged container", "its sandbox has users of its own"));
         }
         let volumes = spec
@@ -137,7 +137,7 @@ pub fn unsupported(what: &str, reason: &str) -> EngineError {
 
 /// What a sandbox may be, before anything is made of it.
 pub fn check_sandbox(sandbox: &SandboxSpec) -> Result<(), EngineError> {
-    if sandbox.users == Users::Private {
+    if sandbox.users != Users::Host {
         let own = "the sandbox has users of its own";
         if sandbox.pid == PidMode::Host {
             return Err(unsupported("the host's processes", own));

@@ -11,16 +11,17 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::mount::OpenTreeFlags;
 use wharf_engine::{EngineError, SandboxId};
 
-use crate::host::{Host, io_error};
-use crate::sys;
+use crate::host::{Host, io_error, kernel_version};
+use crate::sys::{self, MountChange};
 
 /// Ids of a range, 0 to 65,535 inside.
 pub const IDS: u32 = 1 << 16;
@@ -30,6 +31,9 @@ const BASE_MIN: u32 = 0x7000_0000;
 const RANGES_MAX: u32 = (0x7FFE_0000 - BASE_MIN) / IDS;
 /// Namespaces that a spawner remembers.
 const REMEMBERED_MAX: usize = 64;
+
+/// The first with mapped owners in the layers of overlayfs.
+const KERNEL_MIN: (u32, u32) = (5, 19);
 
 const TAKEN: &str = ".users";
 const FILE: &str = "users";
@@ -56,7 +60,8 @@ impl Range {
 
     fn parse(text: &str) -> Option<Self> {
         let base: u32 = text.trim_end().parse().ok()?;
-        let fits = base >= BASE_MIN && (base - BASE_MIN) % IDS == 0 && (base - BASE_MIN) / IDS < RANGES_MAX;
+        let fits =
+            base >= BASE_MIN && (base - BASE_MIN).is_multiple_of(IDS) && (base - BASE_MIN) / IDS < RANGES_MAX;
         fits.then_some(Self { base })
     }
 }
@@ -164,6 +169,19 @@ impl UserNamespaces {
     pub fn forget(&self, sandbox: &SandboxId) {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _)| of != sandbox);
     }
+}
+
+/// Whether this host can have sandboxes with users of their own: overlayfs takes layers with mapped
+/// owners (Linux 5.19), and the file system of the sandboxes maps them.
+pub fn are_possible(host: &Host) -> bool {
+    let probe = || -> io::Result<()> {
+        let namespace = make(host, Range::from_number(0))?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let mount = rustix::mount::open_tree(rustix::fs::CWD, &host.config.sandboxes_dir, flags)?;
+        let change = MountChange { idmap: Some(namespace.as_fd()), ..MountChange::default() };
+        sys::change_mount(mount.as_fd(), change)
+    };
+    kernel_version() >= KERNEL_MIN && probe().is_ok()
 }
 
 fn make(host: &Host, range: Range) -> io::Result<OwnedFd> {

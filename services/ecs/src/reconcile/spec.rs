@@ -6,7 +6,7 @@ use std::time::Duration;
 use wharf_contracts::{ImageConfig, Interface, ResolvedImage};
 use wharf_engine::{
     ContainerId, ContainerSpec, HealthCheck, HostEntry, Init, InitialContent, Mount, MountSource,
-    ProcessSpec, Resources, RestartPolicy, Rlimit, SandboxId, SandboxResources, SandboxSpec, Tmpfs,
+    ProcessSpec, Resources, RestartPolicy, Rlimit, SandboxId, SandboxResources, SandboxSpec, Tmpfs, Users,
     VolumeName,
 };
 
@@ -53,6 +53,7 @@ pub fn sandbox(task: &Task, definition: &TaskDefinition, interface: &Interface) 
             ("task".to_owned(), task.arn.clone()),
         ],
         volumes: (0..definition.volumes.len()).filter_map(volume_name).collect(),
+        users: Users::PrivateWherePossible,
         ephemeral_storage_bytes: (task.ephemeral_storage_gib > 0)
             .then(|| u64::from(task.ephemeral_storage_gib) * GIB),
         ..SandboxSpec::new(sandbox_id(task)?)
@@ -96,7 +97,6 @@ pub fn container(
             capabilities_add: of.capabilities_add.clone(),
             capabilities_drop: of.capabilities_drop.clone(),
             rlimits: of.ulimits.iter().map(|limit| rlimit(&limit.name, limit.soft, limit.hard)).collect(),
-            no_new_privileges: true,
             ..ProcessSpec::new(args)
         },
         resources: Resources {

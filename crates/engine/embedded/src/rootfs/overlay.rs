@@ -129,7 +129,7 @@ fn same_file(one: &OwnedFd, other: &OwnedFd) -> rustix::io::Result<bool> {
 
 fn common_ancestor<'p>(paths: impl Iterator<Item = &'p PathBuf>) -> PathBuf {
     paths
-        .map(|path| path.as_path())
+        .map(PathBuf::as_path)
         .fold(None, |common: Option<PathBuf>, path| {
             Some(match common {
                 None => path.to_owned(),

@@ -24,27 +24,27 @@ pub fn take(plan: &Plan<'_>) -> Volumes {
 pub fn mount(root: &Root, plan: &Plan<'_>, volumes: Volumes) -> Step<()> {
     for (mount, clone) in plan.spec.mounts.iter().zip(volumes.0) {
         let what = format!("mount a volume at {}", mount.target);
-        mount_volume(root, plan, mount, clone.step(&what)?)
+        mount_volume(root, plan, mount, &clone.step(&what)?)
             .map_err(|(step, error)| (format!("{what}: {step}"), error))?;
     }
     Ok(())
 }
 
-fn mount_volume(root: &Root, plan: &Plan<'_>, mount: &Mount, clone: OwnedFd) -> Step<()> {
+fn mount_volume(root: &Root, plan: &Plan<'_>, mount: &Mount, clone: &OwnedFd) -> Step<()> {
     if let Some(users) = &plan.credentials.users {
         let change = MountChange { idmap: Some(users.fd.as_fd()), recursive: true, ..MountChange::default() };
         sys::change_mount(clone.as_fd(), change).step("map the owners of its files")?;
     }
-    let is_directory = is_directory(&clone).step("look at it")?;
+    let is_directory = is_directory(clone).step("look at it")?;
     if is_directory && mount.content == InitialContent::FromImage {
-        crate::volume::fill(&clone, root, &mount.target).step("copy what the image has there")?;
+        crate::volume::fill(clone, root, &mount.target).step("copy what the image has there")?;
     }
     let read_only = if mount.readonly { ATTRIBUTE_READ_ONLY } else { 0 };
     let change = MountChange { set: ATTRIBUTE_NODEV | read_only, recursive: true, ..MountChange::default() };
     sys::change_mount(clone.as_fd(), change).step("set its attributes")?;
     let target =
         if is_directory { root.make_directory(&mount.target) } else { root.make_file(&mount.target) };
-    attach_checked(&clone, &target.step("make its mount point")?)
+    attach_checked(clone, &target.step("make its mount point")?)
 }
 
 /// A link in another volume could lead to what isolates the container.
