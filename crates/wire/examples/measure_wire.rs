@@ -71,6 +71,7 @@ fn pipeline(metrics: &Arc<Metrics>) -> Arc<Pipeline> {
         )],
         credentials: Arc::new(OneKey),
         authorizer: Arc::new(RootOnly),
+        denials: None,
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng::new()),
         observers: vec![Arc::clone(metrics) as _],

@@ -23,8 +23,8 @@ use http_body_util::Full;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use wharf_contracts::{
-    AuthorizationRequest, Authorizer, CredentialSource, Decision, OperationRequest, Reach, RequestFacts,
-    Required, ServiceAuthorization, Transport,
+    AuthorizationRequest, Authorizer, CredentialSource, Decision, Denial, DenialEncoder, OperationRequest,
+    Reach, RequestFacts, Required, ServiceAuthorization, Transport,
 };
 use wharf_core::limits::REQUESTS_IN_FLIGHT_MAX;
 use wharf_core::{ApiError, Clock, RequestContext, RequestId, Rng, Scope, Timestamp};
@@ -67,6 +67,8 @@ pub struct PipelineParts {
     pub services: Vec<Registration>,
     pub credentials: Arc<dyn CredentialSource>,
     pub authorizer: Arc<dyn Authorizer>,
+    /// Makes the encoded messages that EC2's denials carry; `None`: they carry none.
+    pub denials: Option<Arc<dyn DenialEncoder>>,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,
     pub observers: Vec<Arc<dyn CallObserver>>,
@@ -78,6 +80,7 @@ pub struct Pipeline {
     models: Vec<&'static ServiceModel>,
     verifier: Verifier,
     authorizer: Arc<dyn Authorizer>,
+    denials: Option<Arc<dyn DenialEncoder>>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     observers: Vec<Arc<dyn CallObserver>>,
@@ -114,6 +117,7 @@ impl Pipeline {
             services: parts.services,
             verifier: Verifier::new(parts.credentials),
             authorizer: parts.authorizer,
+            denials: parts.denials,
             clock: parts.clock,
             rng: parts.rng,
             observers: parts.observers,
@@ -232,14 +236,12 @@ impl Pipeline {
     ) -> Result<Verified, ApiError> {
         let Some(model) = call.model else { return Err(SignatureError::Missing.to_api_error(call.protocol)) };
         let Some(claim) = claim else {
-            // AWS takes a few operations unsigned; none of them is implemented, and each is told so
-            // by name instead of being asked for a signature that it does not need.
-            return Err(match route::find_operation(model, parts).map(|index| &model.operations[index]) {
-                Ok(operation) if operation.unsigned => {
-                    ApiError::not_implemented(format!("the unsigned operation {}", operation.action))
-                }
-                _ => SignatureError::Missing.to_api_error(call.protocol),
-            });
+            // AWS takes a few operations unsigned: their callers have no identity yet, and what they
+            // show is judged by the handler.
+            return match route::find_operation(model, parts).map(|index| &model.operations[index]) {
+                Ok(operation) if operation.unsigned => Ok(Verified::anonymous()),
+                _ => Err(SignatureError::Missing.to_api_error(call.protocol)),
+            };
         };
         let policy = Policy::of(model.signing_name);
         let verified = self
@@ -278,7 +280,34 @@ impl Pipeline {
         };
         match self.authorizer.decide(&AuthorizationRequest { context, checks: &checks, facts: &facts }) {
             Decision::Allow => Ok(()),
-            Decision::Deny(denial) => Err(denied(registration.service.model().protocol, denial.message)),
+            Decision::Deny(denial) => {
+                Err(self.denied(registration.service.model().protocol, context, &denial))
+            }
+        }
+    }
+
+    /// The denial in the protocol's own code; EC2's with the details that only some may decode.
+    fn denied(&self, protocol: Protocol, context: &RequestContext, denial: &Denial) -> ApiError {
+        let message = &denial.message;
+        match protocol {
+            Protocol::AwsJson1_0 | Protocol::AwsJson1_1 => {
+                ApiError::sender("AccessDeniedException", message.as_str())
+            }
+            Protocol::Query => ApiError::sender("AccessDenied", message.as_str()).with_status(403),
+            Protocol::Ec2Query => {
+                let encoded = self
+                    .denials
+                    .as_ref()
+                    .filter(|_| !denial.details.is_empty())
+                    .and_then(|denials| denials.encode(context.account(), &denial.details))
+                    .map(|encoded| format!(" Encoded authorization failure message: {encoded}"))
+                    .unwrap_or_default();
+                ApiError::sender(
+                    "UnauthorizedOperation",
+                    format!("You are not authorized to perform this operation. {message}{encoded}"),
+                )
+                .with_status(403)
+            }
         }
     }
 
@@ -355,18 +384,6 @@ impl Pipeline {
         for observer in &self.observers {
             observer.record(&record);
         }
-    }
-}
-
-fn denied(protocol: Protocol, message: String) -> ApiError {
-    match protocol {
-        Protocol::AwsJson1_0 | Protocol::AwsJson1_1 => ApiError::sender("AccessDeniedException", message),
-        Protocol::Query => ApiError::sender("AccessDenied", message).with_status(403),
-        Protocol::Ec2Query => ApiError::sender(
-            "UnauthorizedOperation",
-            format!("You are not authorized to perform this operation. {message}"),
-        )
-        .with_status(403),
     }
 }
 

@@ -160,6 +160,7 @@ fn hostile_bodies_are_refused_by_every_operation() {
         ],
         credentials: Arc::new(OneKey),
         authorizer: Arc::new(RootOnly),
+        denials: None,
         clock: Arc::new(ManualClock::new(NOW)) as Arc<dyn Clock>,
         rng: Arc::new(SeededRng::new(1)),
         observers: Vec::new(),

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use subtle::ConstantTimeEq;
 use wharf_contracts::{CredentialSource, Secret};
 use wharf_core::limits::{PRESIGNED_LIFETIME_MAX, SIGNATURE_SKEW_MAX};
-use wharf_core::{Principal, Region, Session, Timestamp};
+use wharf_core::{Principal, Region, Session, SessionOrigin, Timestamp};
 
 pub use super::canonical::PathForm;
 use super::canonical::{QuerySkip, canonical_request, hex_sha256, string_to_sign};
@@ -70,6 +70,18 @@ pub struct Verified {
     pub access_key_id: String,
     /// The region of the credential scope.
     pub region: Region,
+}
+
+impl Verified {
+    /// A caller who has proved nothing and need not, in the region that has AWS's global endpoints.
+    pub(crate) fn anonymous() -> Self {
+        Self {
+            principal: Principal::Anonymous,
+            session: None,
+            access_key_id: String::new(),
+            region: Region::default(),
+        }
+    }
 }
 
 /// Verifies signatures against the secrets of a credential source.
@@ -146,7 +158,23 @@ impl Verifier {
         if !good {
             return Err(SignatureError::Mismatch);
         }
+        if service == "iam" && verified.session.as_deref().is_some_and(may_not_call_iam) {
+            return Err(SignatureError::UnknownKey);
+        }
         Ok(verified)
+    }
+}
+
+/// IAM takes no session of a federated user, and of a user only one with a second factor (STS API
+/// Reference, `GetFederationToken` and `GetSessionToken`). AWS says no more than that the token is
+/// invalid.
+fn may_not_call_iam(session: &Session) -> bool {
+    match session.origin {
+        SessionOrigin::GetFederationToken => true,
+        SessionOrigin::GetSessionToken => session.mfa_at.is_none(),
+        SessionOrigin::AssumeRole | SessionOrigin::AssumeRoleWithWebIdentity | SessionOrigin::Service => {
+            false
+        }
     }
 }
 

@@ -248,6 +248,7 @@ fn parts(
         ],
         credentials: Arc::new(OneKey),
         authorizer: Arc::new(NotForbidden),
+        denials: None,
         clock: Arc::new(SystemClock),
         rng: Arc::new(SeededRng::new(1)),
         observers: vec![Arc::clone(metrics) as _, Arc::clone(calls) as _],

@@ -1,0 +1,139 @@
+//! The keys of identity providers: found through the discovery document, kept for a while, asked for
+//! anew when a token names a key that is not among them.
+//!
+//! OpenID Connect Discovery 1.0, section 4.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use wharf_contracts::OidcProvider;
+use wharf_core::Timestamp;
+
+use super::fetch::{self, FetchError};
+use super::keys::{KeySet, KeySetError};
+
+/// How long keys are believed without asking again.
+const KEYS_FRESH_FOR: Duration = Duration::from_secs(10 * 60);
+/// How soon a provider is asked again because of a key that it did not have.
+const KEYS_ASKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Providers whose keys are kept.
+const PROVIDERS_MAX: usize = 256;
+/// Fetches at once; others wait.
+const FETCHES_MAX: usize = 16;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// The provider could not be reached.
+    #[error("the identity provider cannot be reached")]
+    Fetch(#[from] FetchError),
+    /// It was reached, and what it says is of no use.
+    #[error("the discovery document of the identity provider lacks {0}")]
+    Discovery(&'static str),
+    #[error("the discovery document is of another issuer")]
+    Issuer,
+    #[error("the keys of the identity provider cannot be read")]
+    Keys(#[from] KeySetError),
+}
+
+/// The members that IAM requires of a discovery document.
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: Option<String>,
+    jwks_uri: Option<String>,
+    response_types_supported: Option<serde_json::Value>,
+    subject_types_supported: Option<serde_json::Value>,
+    id_token_signing_alg_values_supported: Option<serde_json::Value>,
+}
+
+struct Kept {
+    at: Timestamp,
+    keys: Arc<KeySet>,
+}
+
+/// Keys by the provider's URL and thumbprints: a provider that trusts other certificates is another.
+pub struct Providers {
+    kept: Mutex<HashMap<(String, Vec<String>), Kept>>,
+    fetches: Semaphore,
+}
+
+impl Default for Providers {
+    fn default() -> Self {
+        Self { kept: Mutex::new(HashMap::new()), fetches: Semaphore::new(FETCHES_MAX) }
+    }
+}
+
+impl Providers {
+    /// The provider's keys; fetched when none are kept, when they are old, or when `key_id` is not
+    /// among them.
+    ///
+    /// # Errors
+    /// As [`ProviderError`] says.
+    pub async fn keys(
+        &self,
+        provider: &OidcProvider,
+        key_id: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Arc<KeySet>, ProviderError> {
+        let place = (provider.url.clone(), provider.thumbprints.clone());
+        if let Some(keys) = self.kept(&place, key_id, now) {
+            return Ok(keys);
+        }
+        // The semaphore is never closed.
+        let _permit = self.fetches.acquire().await;
+        if let Some(keys) = self.kept(&place, key_id, now) {
+            return Ok(keys);
+        }
+        let keys = Arc::new(fetch_keys(provider).await?);
+        let mut kept = self.kept.lock();
+        if kept.len() >= PROVIDERS_MAX && !kept.contains_key(&place) {
+            let oldest = kept.iter().min_by_key(|(_, kept)| kept.at).map(|(place, _)| place.clone());
+            oldest.map(|oldest| kept.remove(&oldest));
+        }
+        kept.insert(place, Kept { at: now, keys: Arc::clone(&keys) });
+        Ok(keys)
+    }
+
+    fn kept(
+        &self,
+        place: &(String, Vec<String>),
+        key_id: Option<&str>,
+        now: Timestamp,
+    ) -> Option<Arc<KeySet>> {
+        let kept = self.kept.lock();
+        let found = kept.get(place)?;
+        let age = now.since(found.at);
+        let has_key = key_id.is_none_or(|id| found.keys.has(id));
+        let good = if has_key { KEYS_FRESH_FOR } else { KEYS_ASKED_AGAIN_AFTER };
+        (age < good).then(|| Arc::clone(&found.keys))
+    }
+}
+
+async fn fetch_keys(provider: &OidcProvider) -> Result<KeySet, ProviderError> {
+    let url = format!("{}/.well-known/openid-configuration", provider.url.trim_end_matches('/'));
+    let document = fetch::get(&url, &provider.thumbprints).await?;
+    let discovery: Discovery = serde_json::from_slice(&document)
+        .map_err(|_| ProviderError::Discovery("the form of a JSON object"))?;
+    for (name, value) in [
+        ("response_types_supported", &discovery.response_types_supported),
+        ("subject_types_supported", &discovery.subject_types_supported),
+        ("id_token_signing_alg_values_supported", &discovery.id_token_signing_alg_values_supported),
+    ] {
+        if value.is_none() {
+            return Err(ProviderError::Discovery(name));
+        }
+    }
+    let issuer = discovery.issuer.ok_or(ProviderError::Discovery("issuer"))?;
+    if issuer.trim_end_matches('/') != provider.url.trim_end_matches('/') {
+        return Err(ProviderError::Issuer);
+    }
+    let keys_url = discovery.jwks_uri.ok_or(ProviderError::Discovery("jwks_uri"))?;
+    // Who is asked over TLS must not send us to a place without.
+    if provider.url.starts_with("https://") && !keys_url.starts_with("https://") {
+        return Err(ProviderError::Discovery("an https jwks_uri"));
+    }
+    Ok(KeySet::parse(&fetch::get(&keys_url, &provider.thumbprints).await?)?)
+}
