@@ -195,6 +195,12 @@ pub fn authorization(iam: &Arc<Iam>) -> Arc<dyn ServiceAuthorization> {
     AuthorizationTable::new(&wharf_iam_api::MODEL, Arc::clone(iam), ENTRIES)
 }
 
+/// The operations that have an entry.
+#[cfg(test)]
+pub fn operations() -> impl Iterator<Item = &'static str> {
+    ENTRIES.iter().map(|entry| entry.operation)
+}
+
 fn on_any(_: &Iam, request: &Request<'_>) -> Answer {
     Ok(request.on_any().into())
 }

@@ -42,6 +42,9 @@ macro_rules! operations {
                 Iam::$name(self, context, input).await
             })*
         }
+
+        #[cfg(test)]
+        const DONE: &[&str] = &[$(stringify!($name)),*];
     };
 }
 
@@ -173,4 +176,19 @@ operations! {
     update_server_certificate(types::UpdateServerCertificateRequest) -> ();
     update_user(types::UpdateUserRequest) -> ();
     upload_server_certificate(types::UploadServerCertificateRequest) -> types::UploadServerCertificateResponse;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::DONE;
+
+    #[test]
+    fn iam_is_asked_about_every_operation_that_is_done_and_about_no_other() {
+        let done: BTreeSet<String> = DONE.iter().map(|name| name.replace('_', "")).collect();
+        let asked: BTreeSet<String> =
+            crate::authorization::operations().map(str::to_ascii_lowercase).collect();
+        assert_eq!(done, asked);
+    }
 }
