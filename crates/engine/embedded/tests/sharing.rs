@@ -11,9 +11,10 @@ use wharf_engine::{
 };
 use wharf_engine_embedded::spawner::Request;
 
-/// Makes an orphan that ends at once, waits until it is reaped (not for ever), and counts what is left.
-const ORPHAN: &str = "sh -c 'cat /dev/null &'; i=0; \
-    while [ $i -lt 300 ] && ps -o comm | grep -qx cat; do i=$((i+1)); done; ps -o comm | grep -cx cat";
+/// Makes an orphan that ends at once, waits until it is reaped (not for ever), and says 1 if it is
+/// still there.
+const ORPHAN: &str = "o=$(sh -c 'cat /dev/null >/dev/null & echo $!'); i=0; \
+    while [ $i -lt 3000 ] && [ -e /proc/$o ]; do i=$((i+1)); done; [ ! -e /proc/$o ]; echo $?";
 
 fn sharing(pid: PidMode, ipc: IpcMode, users: Users) -> SandboxSpec {
     SandboxSpec { pid, ipc, users, ..sandbox(SandboxResources::default()) }

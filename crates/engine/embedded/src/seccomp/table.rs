@@ -4,6 +4,39 @@
 
 use crate::capability::Capability;
 
+/// Calls that the C library's crate does not name everywhere, from the kernel's `syscall.tbl`. From 424
+/// on numbers are those of every architecture.
+mod number {
+    pub const CACHESTAT: i64 = 451;
+    pub const FCHMODAT2: i64 = 452;
+    pub const MAP_SHADOW_STACK: i64 = 453;
+    pub const FUTEX_WAKE: i64 = 454;
+    pub const FUTEX_WAIT: i64 = 455;
+    pub const FUTEX_REQUEUE: i64 = 456;
+    pub const STATMOUNT: i64 = 457;
+    pub const LISTMOUNT: i64 = 458;
+    pub const LSM_GET_SELF_ATTR: i64 = 459;
+    pub const LSM_SET_SELF_ATTR: i64 = 460;
+    pub const LSM_LIST_MODULES: i64 = 461;
+    pub const MSEAL: i64 = 462;
+    pub const SETXATTRAT: i64 = 463;
+    pub const GETXATTRAT: i64 = 464;
+    pub const LISTXATTRAT: i64 = 465;
+    pub const REMOVEXATTRAT: i64 = 466;
+    pub const QUOTACTL_FD: i64 = 443;
+    pub const SET_MEMPOLICY_HOME_NODE: i64 = 450;
+    #[cfg(target_arch = "x86_64")]
+    pub const IO_PGETEVENTS: i64 = 333;
+    #[cfg(not(target_arch = "x86_64"))]
+    pub const IO_PGETEVENTS: i64 = 292;
+    #[cfg(target_arch = "x86_64")]
+    pub const LOOKUP_DCOOKIE: i64 = 212;
+    #[cfg(not(target_arch = "x86_64"))]
+    pub const LOOKUP_DCOOKIE: i64 = 18;
+    #[cfg(target_arch = "x86_64")]
+    pub const URETPROBE: i64 = 335;
+}
+
 /// System calls for one reason.
 pub struct Group {
     /// Why they are allowed: for who reads the table, and the tests.
@@ -306,6 +339,25 @@ pub const ALWAYS: &[Group] = &[
         ],
     },
     Group {
+        reason: "newer forms of the above (moby/moby#47341, #50077)",
+        calls: &[
+            number::CACHESTAT,
+            number::FCHMODAT2,
+            number::MAP_SHADOW_STACK,
+            number::FUTEX_WAKE,
+            number::FUTEX_WAIT,
+            number::FUTEX_REQUEUE,
+            number::STATMOUNT,
+            number::LISTMOUNT,
+            number::MSEAL,
+            number::SETXATTRAT,
+            number::GETXATTRAT,
+            number::LISTXATTRAT,
+            number::REMOVEXATTRAT,
+            number::IO_PGETEVENTS,
+        ],
+    },
+    Group {
         reason: "questions to the kernel",
         calls: &[libc::SYS_uname, libc::SYS_sysinfo, libc::SYS_getrandom],
     },
@@ -358,6 +410,8 @@ pub const ARCHITECTURE: Group = Group {
         libc::SYS_utime,
         libc::SYS_utimes,
         libc::SYS_vfork,
+        // What the kernel itself calls when a return is traced.
+        number::URETPROBE,
     ],
 };
 
@@ -385,6 +439,11 @@ pub const BY_CAPABILITY: &[(Capability, &[i64])] = &[
             libc::SYS_open_tree,
             libc::SYS_perf_event_open,
             libc::SYS_quotactl,
+            number::QUOTACTL_FD,
+            number::LOOKUP_DCOOKIE,
+            number::LSM_GET_SELF_ATTR,
+            number::LSM_SET_SELF_ATTR,
+            number::LSM_LIST_MODULES,
             libc::SYS_setdomainname,
             libc::SYS_sethostname,
             libc::SYS_setns,
@@ -402,7 +461,10 @@ pub const BY_CAPABILITY: &[(Capability, &[i64])] = &[
     (Capability::SYS_RAWIO, &[libc::SYS_iopl, libc::SYS_ioperm]),
     (Capability::SYS_TIME, &[libc::SYS_settimeofday, libc::SYS_clock_settime]),
     (Capability::SYS_TTY_CONFIG, &[libc::SYS_vhangup]),
-    (Capability::SYS_NICE, &[libc::SYS_get_mempolicy, libc::SYS_mbind, libc::SYS_set_mempolicy]),
+    (
+        Capability::SYS_NICE,
+        &[libc::SYS_get_mempolicy, libc::SYS_mbind, libc::SYS_set_mempolicy, number::SET_MEMPOLICY_HOME_NODE],
+    ),
     (Capability::SYSLOG, &[libc::SYS_syslog]),
     (Capability::BPF, &[libc::SYS_bpf]),
     (Capability::PERFMON, &[libc::SYS_perf_event_open]),
