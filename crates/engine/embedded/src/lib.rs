@@ -47,6 +47,7 @@ mod shared;
 mod spawn;
 pub mod spawner;
 pub mod stats;
+mod storage;
 mod sys;
 mod sysctl;
 pub mod terminal;

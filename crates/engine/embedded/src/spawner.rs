@@ -71,6 +71,8 @@ pub enum Request {
         to: Freezer,
     },
     RemoveVolume(VolumeName),
+    /// What a sandbox has on disk: may take long.
+    MeasureStorage(SandboxId),
 }
 
 /// What it answers.
@@ -85,6 +87,9 @@ pub enum Reply {
     /// its streams come with it.
     Launched {
         pid: u32,
+    },
+    Measured {
+        bytes: u64,
     },
     /// `unreaped` is a child of the keeper that has ended, or is about to, and wants to be reaped.
     Failed {
@@ -295,6 +300,12 @@ fn failed(error: EngineError) -> Reply {
 
 fn serve(host: &Host, request: Request, descriptors: &[OwnedFd]) -> (Reply, Vec<OwnedFd>) {
     let done = match request {
+        Request::MeasureStorage(sandbox) => {
+            return match host.measure_storage(&sandbox) {
+                Ok(bytes) => (Reply::Measured { bytes }, Vec::new()),
+                Err(error) => (failed(error), Vec::new()),
+            };
+        }
         Request::Exec(request) => return launch(host, &request, descriptors),
         Request::Start { sandbox, container } => return start(host, &sandbox, &container, descriptors),
         Request::CreateSandbox(spec) => create_sandbox(host, &spec),

@@ -8,7 +8,9 @@
 //! An older release's keeper is asked to hand over, and what it holds goes on under ours. A newer
 //! one's is an error ([`KeeperError::Protocol`]), not something to end.
 
+mod copy;
 mod link;
+mod session;
 mod start;
 
 use std::collections::HashMap;
@@ -19,7 +21,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, oneshot};
+use wharf_engine::copy::{Archive, CopyOwner, CopyRoot, FileStat, FollowLink};
 use wharf_engine::log::{LogChunk, LogPosition};
+use wharf_engine::session::{AttachSpec, ExecSpec, Process, Session};
 use wharf_engine::{
     ContainerId, ContainerSpec, ContainerState, ContainerStatus, Engine, EngineError, Event, EventStream,
     HealthReport, HealthStatus, NetworkStats, SandboxId, SandboxSpec, SandboxStatus, Signal, Stats,
@@ -272,6 +276,54 @@ impl Engine for KeeperEngine {
             Answer::Volumes(volumes) => Ok(volumes.into_iter().map(|status| self.absolute(status)).collect()),
             other => unexpected(&other),
         }
+    }
+
+    async fn exec(&self, container: &ContainerId, spec: ExecSpec) -> Result<Session, EngineError> {
+        session::exec(self, container, spec).await
+    }
+
+    async fn attach(&self, container: &ContainerId, spec: AttachSpec) -> Result<Session, EngineError> {
+        session::attach(self, container, spec).await
+    }
+
+    async fn processes(&self, container: &ContainerId) -> Result<Vec<Process>, EngineError> {
+        session::processes(self, container).await
+    }
+
+    async fn stat_file(
+        &self,
+        root: &CopyRoot,
+        path: &str,
+        follow: FollowLink,
+    ) -> Result<FileStat, EngineError> {
+        copy::stat_file(self, root, path, follow).await
+    }
+
+    async fn copy_out(
+        &self,
+        root: &CopyRoot,
+        path: &str,
+        follow: FollowLink,
+    ) -> Result<(FileStat, Archive), EngineError> {
+        copy::copy_out(self, root, path, follow).await
+    }
+
+    async fn copy_in(
+        &self,
+        root: &CopyRoot,
+        directory: &str,
+        archive: Archive,
+        owner: CopyOwner,
+    ) -> Result<(), EngineError> {
+        copy::copy_in(self, root, directory, archive, owner).await
+    }
+
+    async fn remove_container(&self, container: &ContainerId) -> Result<(), EngineError> {
+        let answer = self.call(Request::RemoveContainer(container.clone())).await.map(drop);
+        if answer.is_ok() {
+            self.shared.known.lock().remove(container);
+        }
+        answer
     }
 }
 

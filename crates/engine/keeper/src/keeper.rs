@@ -26,6 +26,7 @@ mod process;
 mod rotation;
 mod sessions;
 mod spawners;
+mod storage;
 mod supervisor;
 mod view;
 mod volumes;
@@ -58,6 +59,7 @@ use self::lines::Tail;
 use self::output::{ContainerEnds, Moved, Mover, Now, Output};
 use self::sessions::{Session, SessionNumber};
 use self::spawners::{Health, Spawners};
+use self::storage::Storage;
 use self::supervisor::{Held, Message, Supervisor, Turn};
 use self::volumes::Volumes;
 use crate::config::KeeperConfig;
@@ -98,6 +100,7 @@ struct Keeper {
     next_number: u64,
     sessions: HashMap<SessionNumber, Session>,
     volumes: Volumes,
+    storage: Storage,
     mover: Mover,
     /// Streams that may have more output than was moved in their last round.
     busy_streams: VecDeque<(ContainerNumber, Stream)>,
@@ -184,6 +187,8 @@ struct Running {
     kill_at: Option<Timestamp>,
     /// It was killed through the engine.
     asked: Asked,
+    /// It was killed because its sandbox has too much on disk.
+    storage_exceeded: Set,
     /// An [`Timer::OpenLine`] is set.
     open_line_timer: Set,
     logged: Logged,
@@ -234,6 +239,7 @@ enum Source {
     Output(ContainerNumber, Stream),
     Supervisor,
     ProbeOutput(ContainerNumber),
+    Storage,
     Report(SessionNumber),
     SessionProcess(SessionNumber),
 }
@@ -251,6 +257,7 @@ impl Source {
             Self::Output(number, Stream::Stderr) => (5, number),
             Self::Supervisor => (6, 0),
             Self::ProbeOutput(number) => (20, number),
+            Self::Storage => (21, 0),
             Self::Report(number) => (7, number),
             Self::SessionProcess(number) => (8, number),
         };
@@ -269,6 +276,7 @@ impl Source {
             5 => Self::Output(number, Stream::Stderr),
             6 => Self::Supervisor,
             20 => Self::ProbeOutput(number),
+            21 => Self::Storage,
             7 => Self::Report(number),
             8 => Self::SessionProcess(number),
             _ => return None,
@@ -410,6 +418,7 @@ impl Keeper {
             next_number: 0,
             sessions: HashMap::new(),
             volumes,
+            storage: Storage::default(),
             mover,
             busy_streams: VecDeque::new(),
             timers: BTreeSet::new(),
@@ -489,6 +498,7 @@ impl Keeper {
                     Some(Source::Process(number)) => self.process_ended(number, now),
                     Some(Source::Output(number, stream)) => self.move_output(number, stream, now),
                     Some(Source::ProbeOutput(number)) => self.probe_says(number),
+                    Some(Source::Storage) => self.storage_measured(now),
                     Some(Source::Report(number)) => self.report_arrives(number),
                     Some(Source::SessionProcess(number)) => self.session_process_ended(number),
                     Some(Source::Supervisor) => {
@@ -510,6 +520,7 @@ impl Keeper {
             self.unreaped.retain(|pid| !process::reap(*pid));
             self.take_waiting_calls(now);
             self.run_timers(now);
+            self.measure_due(now);
             self.tend_state_file(now);
         }
     }
@@ -519,7 +530,7 @@ impl Keeper {
             return Some(Timespec { tv_sec: 0, tv_nsec: 0 });
         }
         let retry = self.state_behind_ms.map(|since| since + STATE_RETRY_MS);
-        let due = [self.timers.first().map(|(due, ..)| *due), retry, self.handing_over];
+        let due = [self.timers.first().map(|(due, ..)| *due), retry, self.handing_over, self.storage.next_due()];
         let due = due.into_iter().flatten().min()?;
         let wait = due.saturating_sub(Now::read().monotonic_ms);
         Some(Timespec { tv_sec: (wait / 1000) as i64, tv_nsec: ((wait % 1000) * 1_000_000) as i64 })
@@ -619,6 +630,8 @@ impl Keeper {
 
     fn move_output_with(&mut self, number: ContainerNumber, stream: Stream, tail: Tail, now: Now) {
         let Some(container) = self.containers.get_mut(&number) else { return };
+        // Whoever is attached waits for a prompt, not for the end of its line.
+        let tail = if container.attached.is_empty() { tail } else { Tail::Write };
         let output = match &mut container.phase {
             Phase::Running(running) => &mut running.output,
             // Its output waits in the pipe until its start is known.

@@ -22,6 +22,7 @@ mod fingerprint;
 mod keeper;
 mod log_reader;
 mod paths;
+mod processes;
 mod protocol;
 mod state;
 pub mod testing;

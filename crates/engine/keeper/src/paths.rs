@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use wharf_engine::ContainerId;
 use wharf_engine::log::Stream;
+use wharf_engine::session::Stdin;
 
 pub const SOCKET: &str = "keeper.sock";
 /// Bound under this name, then renamed, so that no client ever meets a socket that nobody serves.
@@ -28,6 +29,16 @@ pub const VOLUMES: &str = "volumes";
 
 pub fn log(container: &ContainerId) -> PathBuf {
     PathBuf::from(format!("{LOGS}/{container}.log"))
+}
+
+/// The named pipe that a container reads from; its name tells the mode. `None`: it reads from none.
+pub fn input(container: &ContainerId, mode: Stdin) -> Option<PathBuf> {
+    let end = match mode {
+        Stdin::Null => return None,
+        Stdin::Once => "in",
+        Stdin::Open => "open",
+    };
+    Some(PathBuf::from(format!("{PIPES}/{container}.{end}")))
 }
 
 pub fn pipe(container: &ContainerId, stream: Stream) -> PathBuf {

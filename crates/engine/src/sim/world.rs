@@ -478,6 +478,7 @@ impl World {
                 unix_nanos: u64::try_from(now.as_millis()).unwrap_or(0).saturating_mul(1_000_000) | 1,
                 stream,
                 partial: after.is_some(),
+                unterminated: false,
                 text: text.to_vec(),
                 next: held.log_length,
             });

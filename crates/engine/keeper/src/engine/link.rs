@@ -218,6 +218,8 @@ async fn session(
                         Told::Reply { number, result } => {
                             pending.answer(number, result, shared);
                         }
+                        // Those of a session alone, which has its own connection.
+                        Told::LogGrew | Told::SessionEnded { .. } => {}
                         Told::ShutDown => is_shut_down = true,
                     }
                 }

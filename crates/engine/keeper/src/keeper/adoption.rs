@@ -5,8 +5,10 @@ use std::fs::File;
 use std::process::ExitCode;
 
 use wharf_engine::log::LogPolicy;
+use wharf_engine::session::Stdin;
 use wharf_engine::{Asked, ContainerId, SandboxId};
 
+use super::attach::Input;
 use super::batch::Unfinished;
 use super::care::{Care, Cleaned, Restarting};
 use super::lifecycle::{Keep, lost_exit};
@@ -29,7 +31,8 @@ impl Keeper {
         for (id, record) in found.sandboxes {
             let phase = SandboxPhase::Made;
             let SandboxRecord { spec, created_at, by } = record;
-            self.sandboxes.insert(id, Sandbox { spec, created_at, by, phase });
+            self.sandboxes.insert(id.clone(), Sandbox { spec, created_at, by, phase });
+            self.begin_measuring(&id, Now::read());
         }
         let same_boot = found.boot_id == boot_id;
         for (id, record) in found.containers {
@@ -140,6 +143,7 @@ impl Keeper {
     pub(super) fn hand_over(mut self) -> Turn {
         self.supervisor.flush();
         self.spawners.end();
+        self.storage.end();
         daemon::note("the keeper is handed over");
         Turn::End(ExitCode::SUCCESS)
     }
@@ -166,6 +170,7 @@ impl Keeper {
             held.add(container.id, output.into_pipes());
         }
         self.spawners.end();
+        self.storage.end();
         Turn::Supervise { lock, starter: None, held }
     }
 
@@ -204,10 +209,25 @@ impl Keeper {
             pidfd,
             started_at,
             output,
+            input: adopt_input(id),
             kill_at: None,
             asked: Asked::No,
+            storage_exceeded: Set::No,
             open_line_timer: Set::No,
             logged: Logged::Told { at_ms: 0 },
         }))
     }
+}
+
+/// The input of a container that reads from a named pipe, whatever its mode.
+fn adopt_input(id: &ContainerId) -> Input {
+    let open = |mode| match Input::open(id, mode) {
+        Ok(Input::Pipe { write, mode }) => Some(Input::Pipe { write, mode }),
+        Ok(_) => None,
+        Err(error) => {
+            daemon::note(&format!("the input of {id}: {error}"));
+            None
+        }
+    };
+    open(Stdin::Once).or_else(|| open(Stdin::Open)).unwrap_or(Input::None)
 }

@@ -21,7 +21,7 @@ use wharf_engine::{
 use super::clients::Caller;
 use super::embedded::cgroup::Freezer;
 use super::embedded::exec::ExecGroup;
-use super::lifecycle::failure_of;
+use super::lifecycle::{failure_of, input_of};
 use super::output::{Now, Output};
 use super::sessions::{Owner, SessionNumber};
 use super::spawners::{Job, Outcome};
@@ -85,6 +85,10 @@ impl Care {
 impl Container {
     pub(super) fn is_paused(&self) -> bool {
         self.care.as_ref().is_some_and(|care| care.now.paused)
+    }
+
+    pub(super) fn storage_exceeded(&self) -> bool {
+        matches!(&self.phase, Phase::Running(running) if running.storage_exceeded == super::Set::Yes)
     }
 
     /// Made when it has none.
@@ -453,8 +457,17 @@ impl Keeper {
                 return;
             }
         };
+        let made = input_of(&container.id, spec.stdin, spec.terminal.is_some(), ends);
+        let (input, ends) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                daemon::note(&format!("restarting container {}: {error}", container.id));
+                self.timers.insert((now.monotonic_ms + RETRY_MS, number, Timer::Restart));
+                return;
+            }
+        };
         let Some(container) = self.containers.get_mut(&number) else { return };
-        let starting = Starting { callers: Vec::new(), output, ends, signal: None };
+        let starting = Starting { callers: Vec::new(), output, ends, input, signal: None };
         container.phase = Phase::Starting(Box::new(starting));
         container.care_mut().now.restarts += 1;
         self.persist_care(number, now);

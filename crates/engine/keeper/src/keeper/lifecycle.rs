@@ -18,7 +18,7 @@ use super::attach::Input;
 use super::clients::Caller;
 use super::embedded::exec::ExecBase;
 use super::embedded::spawner::{ClientError, Reply};
-use super::output::{Now, Output};
+use super::output::{ContainerEnds, Now, Output};
 use super::process::{self, End};
 use super::spawners::{Job, Outcome};
 use super::supervisor::Message;
@@ -279,6 +279,7 @@ impl Keeper {
         };
         let result = match failure {
             None => {
+                self.begin_measuring(sandbox, now);
                 self.persist(&Entry::SandboxMade { spec, created_at, by }, now);
                 Ok(Answer::Done)
             }
@@ -391,6 +392,7 @@ impl Keeper {
             input,
             kill_at: None,
             asked: Asked::No,
+            storage_exceeded: Set::No,
             open_line_timer: Set::No,
             logged: Logged::Told { at_ms: 0 },
         }));
@@ -540,7 +542,8 @@ impl Keeper {
         let verdict = self.verdict(number, code, now);
         let Some(container) = self.containers.get_mut(&number) else { return };
         let oom_killed = self.host.oom_killed(&container.sandbox, &container.id);
-        let exit = ExitStatus { oom_killed, ..ExitStatus::new(now.timestamp(), code) };
+        let storage_exceeded = container.storage_exceeded();
+        let exit = ExitStatus { oom_killed, storage_exceeded, ..ExitStatus::new(now.timestamp(), code) };
         let exited = |started_at| Phase::Exited { started_at, exit: exit.clone() };
         let Phase::Running(running) = std::mem::replace(&mut container.phase, exited(None)) else { return };
         let Running { process, parent, started_at, mut output, .. } = *running;
@@ -623,6 +626,7 @@ impl Keeper {
     /// Every sandbox is gone: so is everything else, before the answer.
     pub(super) fn end(mut self) {
         self.spawners.end();
+        self.storage.end();
         let result = self.host.tear_down();
         for dir in [paths::LOGS, paths::PIPES, paths::SANDBOXES] {
             // What is not there is removed.
@@ -683,7 +687,7 @@ pub(super) fn lost_exit(now: Now) -> ExitStatus {
     ExitStatus::new(now.timestamp(), None)
 }
 
-fn kill(container: &ContainerId, pidfd: &OwnedFd) {
+pub(super) fn kill(container: &ContainerId, pidfd: &OwnedFd) {
     if let Err(error) = process::signal(pidfd, Signal::KILL) {
         daemon::note(&format!("killing container {container}: {error}"));
     }

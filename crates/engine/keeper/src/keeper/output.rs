@@ -296,7 +296,7 @@ impl Mover {
             {}
             if output.end_mut(stream).open_line {
                 self.records.clear();
-                encode_record(&mut self.records, now.unix_nanos, stream, LinePart::Ends, &[]);
+                encode_record(&mut self.records, now.unix_nanos, stream, LinePart::Breaks, &[]);
                 if output.write(&self.records).is_ok() {
                     output.end_mut(stream).open_line = false;
                 }

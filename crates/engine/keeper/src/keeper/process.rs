@@ -105,6 +105,14 @@ const PIDFD_INFO_EXIT: u64 = 1 << 3;
 /// `_IOWR(0xFF, 11, struct pidfd_info)`, the struct having 64 bytes.
 const PIDFD_GET_INFO: libc::c_ulong = (3 << 30) | (64 << 16) | (0xFF << 8) | 11;
 
+/// How a process ended of which the caller is not the parent: `None` when nobody keeps it.
+pub fn exit_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    match decode(exit_of_reaped(pidfd)?) {
+        End::Code(code) => Some(code),
+        End::Unknown | End::NotYet => None,
+    }
+}
+
 fn exit_of_reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
     const { assert!(size_of::<PidfdInfo>() == 64) };
     let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };

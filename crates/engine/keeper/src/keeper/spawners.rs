@@ -274,6 +274,15 @@ impl Spawners {
         Ok(())
     }
 
+    /// Runs a fork with the limit on descriptors that containers shall have.
+    pub fn with_own_limit<T>(&self, fork: impl FnOnce() -> T) -> T {
+        let raised = daemon::descriptor_limit();
+        daemon::set_descriptor_limit(self.descriptors);
+        let forked = fork();
+        daemon::set_descriptor_limit(raised);
+        forked
+    }
+
     /// Ends all, and waits until they are gone.
     pub fn end(&mut self) {
         for spawner in self.spawners.drain(..) {
