@@ -19,6 +19,7 @@
 //! Invariant: no I/O, no serde, no protocol. What is written here is true of every AWS service.
 #![forbid(unsafe_code)]
 
+mod debug;
 mod document;
 mod path;
 mod pattern;
@@ -27,6 +28,7 @@ mod table;
 mod validate;
 mod value;
 
+pub use debug::debug;
 pub use document::Document;
 pub use path::{Path, Step};
 pub use pattern::{Pattern, PatternError};

@@ -594,3 +594,22 @@ async fn passwords_are_made() {
     let error = house.secrets.get_random_password(&house.context(), short).await.unwrap_err();
     assert_eq!(error.code, "InvalidParameterException");
 }
+
+#[test]
+fn requests_and_answers_do_not_show_values_when_debugged() {
+    let request = types::CreateSecretRequest {
+        secret_binary: Some(b"hunter2".to_vec()),
+        ..create("shown", "hunter2")
+    };
+    let answer = types::BatchGetSecretValueResponse {
+        secret_values: Some(vec![types::SecretValueEntry {
+            name: Some("shown".into()),
+            secret_string: Some("hunter2".into()),
+            ..Default::default()
+        }]),
+        ..Default::default()
+    };
+    for text in [format!("{request:?}"), format!("{answer:#?}")] {
+        assert!(text.contains("shown") && !text.contains("hunter2") && !text.contains("104, 117"), "{text}");
+    }
+}

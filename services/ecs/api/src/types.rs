@@ -18217,11 +18217,17 @@ impl Structure for ServiceVolumeConfiguration {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Session {
     pub session_id: Option<String>,
     pub stream_url: Option<String>,
     pub token_value: Option<String>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for Session {

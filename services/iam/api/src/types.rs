@@ -132,13 +132,19 @@ impl Structure for AccessDetail {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct AccessKey {
     pub access_key_id: String,
     pub create_date: Option<Timestamp>,
     pub secret_access_key: String,
     pub status: StatusType,
     pub user_name: String,
+}
+
+impl std::fmt::Debug for AccessKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for AccessKey {
@@ -600,10 +606,16 @@ impl Value for AttachmentType {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct ChangePasswordRequest {
     pub new_password: String,
     pub old_password: String,
+}
+
+impl std::fmt::Debug for ChangePasswordRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for ChangePasswordRequest {
@@ -1021,11 +1033,17 @@ impl Structure for CreateInstanceProfileResponse {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct CreateLoginProfileRequest {
     pub password: Option<String>,
     pub password_reset_required: Option<bool>,
     pub user_name: Option<String>,
+}
+
+impl std::fmt::Debug for CreateLoginProfileRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for CreateLoginProfileRequest {
@@ -1325,13 +1343,19 @@ impl Structure for CreateRoleResponse {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct CreateSAMLProviderRequest {
     pub add_private_key: Option<String>,
     pub assertion_encryption_mode: Option<AssertionEncryptionModeType>,
     pub name: String,
     pub saml_metadata_document: String,
     pub tags: Option<Vec<Tag>>,
+}
+
+impl std::fmt::Debug for CreateSAMLProviderRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for CreateSAMLProviderRequest {
@@ -9381,7 +9405,7 @@ impl Structure for ServiceLastAccessed {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct ServiceSpecificCredential {
     pub create_date: Timestamp,
     pub expiration_date: Option<Timestamp>,
@@ -9393,6 +9417,12 @@ pub struct ServiceSpecificCredential {
     pub service_user_name: Option<String>,
     pub status: StatusType,
     pub user_name: String,
+}
+
+impl std::fmt::Debug for ServiceSpecificCredential {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for ServiceSpecificCredential {
@@ -10486,11 +10516,17 @@ impl Structure for UpdateGroupRequest {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct UpdateLoginProfileRequest {
     pub password: Option<String>,
     pub password_reset_required: Option<bool>,
     pub user_name: String,
+}
+
+impl std::fmt::Debug for UpdateLoginProfileRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for UpdateLoginProfileRequest {
@@ -10646,13 +10682,19 @@ impl Structure for UpdateRoleResponse {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct UpdateSAMLProviderRequest {
     pub add_private_key: Option<String>,
     pub assertion_encryption_mode: Option<AssertionEncryptionModeType>,
     pub remove_private_key: Option<String>,
     pub saml_metadata_document: Option<String>,
     pub saml_provider_arn: String,
+}
+
+impl std::fmt::Debug for UpdateSAMLProviderRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for UpdateSAMLProviderRequest {
@@ -10916,7 +10958,7 @@ impl Structure for UploadSSHPublicKeyResponse {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct UploadServerCertificateRequest {
     pub certificate_body: String,
     pub certificate_chain: Option<String>,
@@ -10924,6 +10966,12 @@ pub struct UploadServerCertificateRequest {
     pub private_key: String,
     pub server_certificate_name: String,
     pub tags: Option<Vec<Tag>>,
+}
+
+impl std::fmt::Debug for UploadServerCertificateRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for UploadServerCertificateRequest {
@@ -11135,7 +11183,7 @@ impl Structure for UserDetail {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct VirtualMFADevice {
     pub base32_string_seed: Option<Vec<u8>>,
     pub enable_date: Option<Timestamp>,
@@ -11143,6 +11191,12 @@ pub struct VirtualMFADevice {
     pub serial_number: String,
     pub tags: Option<Vec<Tag>>,
     pub user: Option<User>,
+}
+
+impl std::fmt::Debug for VirtualMFADevice {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for VirtualMFADevice {

@@ -226,7 +226,7 @@ impl Structure for CancelRotateSecretResponse {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct CreateSecretRequest {
     pub add_replica_regions: Option<Vec<ReplicaRegionType>>,
     pub client_request_token: Option<String>,
@@ -239,6 +239,12 @@ pub struct CreateSecretRequest {
     pub secret_string: Option<String>,
     pub tags: Option<Vec<Tag>>,
     pub r#type: Option<String>,
+}
+
+impl std::fmt::Debug for CreateSecretRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for CreateSecretRequest {
@@ -849,9 +855,15 @@ impl Structure for GetRandomPasswordRequest {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct GetRandomPasswordResponse {
     pub random_password: Option<String>,
+}
+
+impl std::fmt::Debug for GetRandomPasswordResponse {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for GetRandomPasswordResponse {
@@ -967,7 +979,7 @@ impl Structure for GetSecretValueRequest {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct GetSecretValueResponse {
     pub arn: Option<String>,
     pub created_date: Option<Timestamp>,
@@ -976,6 +988,12 @@ pub struct GetSecretValueResponse {
     pub secret_string: Option<String>,
     pub version_id: Option<String>,
     pub version_stages: Option<Vec<String>>,
+}
+
+impl std::fmt::Debug for GetSecretValueResponse {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for GetSecretValueResponse {
@@ -1270,7 +1288,7 @@ impl Structure for PutResourcePolicyResponse {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct PutSecretValueRequest {
     pub client_request_token: Option<String>,
     pub rotation_token: Option<String>,
@@ -1278,6 +1296,12 @@ pub struct PutSecretValueRequest {
     pub secret_id: String,
     pub secret_string: Option<String>,
     pub version_stages: Option<Vec<String>>,
+}
+
+impl std::fmt::Debug for PutSecretValueRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for PutSecretValueRequest {
@@ -1847,7 +1871,7 @@ impl Structure for SecretListEntry {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct SecretValueEntry {
     pub arn: Option<String>,
     pub created_date: Option<Timestamp>,
@@ -1856,6 +1880,12 @@ pub struct SecretValueEntry {
     pub secret_string: Option<String>,
     pub version_id: Option<String>,
     pub version_stages: Option<Vec<String>>,
+}
+
+impl std::fmt::Debug for SecretValueEntry {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for SecretValueEntry {
@@ -2251,7 +2281,7 @@ impl Structure for UntagResourceRequest {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct UpdateSecretRequest {
     pub client_request_token: Option<String>,
     pub description: Option<String>,
@@ -2260,6 +2290,12 @@ pub struct UpdateSecretRequest {
     pub secret_id: String,
     pub secret_string: Option<String>,
     pub r#type: Option<String>,
+}
+
+impl std::fmt::Debug for UpdateSecretRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for UpdateSecretRequest {

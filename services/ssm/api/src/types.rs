@@ -616,7 +616,7 @@ impl Structure for ListTagsForResourceResult {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Parameter {
     pub arn: Option<String>,
     pub data_type: Option<String>,
@@ -627,6 +627,12 @@ pub struct Parameter {
     pub r#type: Option<ParameterType>,
     pub value: Option<String>,
     pub version: Option<i64>,
+}
+
+impl std::fmt::Debug for Parameter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for Parameter {
@@ -665,7 +671,7 @@ impl Structure for Parameter {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct ParameterHistory {
     pub allowed_pattern: Option<String>,
     pub data_type: Option<String>,
@@ -680,6 +686,12 @@ pub struct ParameterHistory {
     pub r#type: Option<ParameterType>,
     pub value: Option<String>,
     pub version: Option<i64>,
+}
+
+impl std::fmt::Debug for ParameterHistory {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for ParameterHistory {
@@ -1057,7 +1069,7 @@ impl Value for ParametersFilterKey {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct PutParameterRequest {
     pub allowed_pattern: Option<String>,
     pub data_type: Option<String>,
@@ -1070,6 +1082,12 @@ pub struct PutParameterRequest {
     pub tier: Option<ParameterTier>,
     pub r#type: Option<ParameterType>,
     pub value: String,
+}
+
+impl std::fmt::Debug for PutParameterRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for PutParameterRequest {

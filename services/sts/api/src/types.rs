@@ -108,7 +108,7 @@ impl Structure for AssumeRoleResponse {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct AssumeRoleWithSAMLRequest {
     pub duration_seconds: Option<i32>,
     pub minimum_session_token_size: Option<i32>,
@@ -117,6 +117,12 @@ pub struct AssumeRoleWithSAMLRequest {
     pub principal_arn: String,
     pub role_arn: String,
     pub saml_assertion: String,
+}
+
+impl std::fmt::Debug for AssumeRoleWithSAMLRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for AssumeRoleWithSAMLRequest {
@@ -206,7 +212,7 @@ impl Structure for AssumeRoleWithSAMLResponse {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct AssumeRoleWithWebIdentityRequest {
     pub duration_seconds: Option<i32>,
     pub minimum_session_token_size: Option<i32>,
@@ -216,6 +222,12 @@ pub struct AssumeRoleWithWebIdentityRequest {
     pub role_arn: String,
     pub role_session_name: String,
     pub web_identity_token: String,
+}
+
+impl std::fmt::Debug for AssumeRoleWithWebIdentityRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for AssumeRoleWithWebIdentityRequest {
@@ -397,12 +409,18 @@ impl Structure for AssumedRoleUser {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Credentials {
     pub access_key_id: String,
     pub expiration: Timestamp,
     pub secret_access_key: String,
     pub session_token: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for Credentials {
@@ -607,9 +625,15 @@ impl Structure for GetCallerIdentityResponse {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct GetDelegatedAccessTokenRequest {
     pub trade_in_token: String,
+}
+
+impl std::fmt::Debug for GetDelegatedAccessTokenRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for GetDelegatedAccessTokenRequest {
@@ -839,10 +863,16 @@ impl Structure for GetWebIdentityTokenRequest {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct GetWebIdentityTokenResponse {
     pub expiration: Option<Timestamp>,
     pub web_identity_token: Option<String>,
+}
+
+impl std::fmt::Debug for GetWebIdentityTokenResponse {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        wharf_shape::debug(self, formatter)
+    }
 }
 
 impl Structure for GetWebIdentityTokenResponse {

@@ -50,7 +50,10 @@ impl Emitter<'_> {
     fn structure(&self, out: &mut String, name: &str, shape: &ShapeModel) -> anyhow::Result<()> {
         let (type_name, constant) = (type_name(name), self.constant(name));
         let mut fields = BTreeSet::new();
-        writeln!(out, "\n#[derive(Clone, Debug, Default, PartialEq)]\npub struct {type_name} {{")?;
+        let hides = shape.members.values().map(|member| self.is_sensitive(&member.shape));
+        let hides = hides.collect::<anyhow::Result<Vec<_>>>()?.contains(&true);
+        let debug = if hides { "" } else { "Debug, " };
+        writeln!(out, "\n#[derive(Clone, {debug}Default, PartialEq)]\npub struct {type_name} {{")?;
         for (member, reference) in &shape.members {
             ensure!(fields.insert(field(member)), "{name} would have two fields {}", field(member));
             let mut kind = self.rust_type(&reference.shape)?;
@@ -74,6 +77,16 @@ impl Emitter<'_> {
             "}}\n\nimpl Structure for {type_name} {{\n\
              fn shape(&self) -> &'static StructureShape {{ &shapes::{constant} }}\n"
         )?;
+        if hides {
+            // What must not be logged is not in what `{:?}` writes.
+            let debug = format!(
+                "impl std::fmt::Debug for {type_name} {{\n\
+                 fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{\n\
+                 wharf_shape::debug(self, formatter) }}\n}}\n\n"
+            );
+            let place = out.rfind("impl Structure for").context("the impl has just been written")?;
+            out.insert_str(place, &debug);
+        }
         if shape.members.is_empty() {
             writeln!(
                 out,
@@ -89,6 +102,21 @@ impl Emitter<'_> {
             )?;
         }
         Ok(())
+    }
+
+    /// Whether a value of this shape is, or holds in lists and maps, what must not be logged.
+    /// Structures look after their own members.
+    fn is_sensitive(&self, name: &str) -> anyhow::Result<bool> {
+        let shape = self.shape(name)?;
+        let inner = |reference: &Option<Reference>| {
+            reference.as_ref().map_or(Ok(false), |reference| self.is_sensitive(&reference.shape))
+        };
+        Ok(match shape.kind.as_str() {
+            "list" => inner(&shape.member)?,
+            "map" => inner(&shape.value)?,
+            "structure" => false,
+            _ => shape.sensitive,
+        })
     }
 
     fn rust_type(&self, name: &str) -> anyhow::Result<String> {
