@@ -16,6 +16,7 @@ mod image;
 mod keeper_process;
 mod load;
 mod peer;
+mod policy;
 mod report;
 
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ enum Bench {
         #[arg(long)]
         moto: Option<PathBuf>,
     },
+    /// Decisions by IAM's policies
+    Policy,
     /// The keeper of the engine bench
     #[command(name = "__keeper", hide = true)]
     Keeper {
@@ -77,6 +80,7 @@ fn main() -> anyhow::Result<ExitCode> {
             peer::serve(&program, &bundle, &state)?;
             return Ok(ExitCode::SUCCESS);
         }
+        Bench::Policy => policy::bench(),
         Bench::Engine { busybox, runs, sustained } => {
             runtime()?.block_on(engine::bench(&busybox, runs, sustained))?
         }

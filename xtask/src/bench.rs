@@ -21,9 +21,14 @@ enum Bench {
     Engine,
     /// The API, beside moto
     Api,
+    /// Decisions by IAM's policies
+    Policy,
 }
 
 pub fn run(options: &Options) -> Result<()> {
+    if matches!(options.bench, Bench::Policy) {
+        return policy(options.json);
+    }
     if !setup::is_root() {
         bail!("the benches run containers, and that needs root\nhint: run `sudo -E cargo xtask bench …`");
     }
@@ -45,6 +50,7 @@ pub fn run(options: &Options) -> Result<()> {
     bench.args(["--net", "--", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
     bench.arg(setup::target().join("release/wharf-bench"));
     match options.bench {
+        Bench::Policy => return policy(options.json),
         Bench::Engine => {
             setup::peers()?;
             bench.arg("engine").arg("--busybox").arg(busybox);
@@ -56,4 +62,12 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     setup::run(bench.args(options.json.then_some("--json")))
+}
+
+/// Needs no root, no container and no peer.
+fn policy(json: bool) -> Result<()> {
+    let mut build = setup::cargo();
+    setup::run(build.args(["build", "--release", "--quiet", "--locked", "--package", "wharf-bench"]))?;
+    let mut bench = Command::new(setup::target().join("release/wharf-bench"));
+    setup::run(bench.arg("policy").args(json.then_some("--json")))
 }

@@ -8,6 +8,8 @@
 //! in a resource, a `*` that is the last character of one of the first five segments may expand
 //! beyond its colon, any other may not; in the ARN operators none may.
 
+use memchr::memmem::Finder;
+
 use crate::context::{Context, Values};
 
 /// What a pattern with variables may grow to. Longer ones match nothing: no ARN, name or tag that
@@ -16,10 +18,15 @@ const EXPANDED_BYTES_MAX: usize = 8192;
 /// Segments of an ARN that end at a colon.
 const COLONS: usize = 5;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Pattern {
     tokens: Vec<Token>,
     form: Form,
+    /// Of each token that is a text behind a star, what finds it; made once.
+    finders: Vec<Option<Finder<'static>>>,
+    /// With variables: what matches whatever they are, and more. It turns down most texts before any
+    /// variable is looked at.
+    outline: Option<Box<Pattern>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,21 +99,34 @@ impl Pattern {
         } else {
             tokens(text, wildcards, variables)
         };
-        Self::of(tokens)
+        let mut pattern = Self::of(tokens);
+        match pattern.form {
+            Form::Runs => pattern.finders = finders(&pattern.tokens),
+            Form::Variable => {
+                let mut outline = Self::of(outline(&pattern.tokens));
+                outline.finders = finders(&outline.tokens);
+                pattern.outline = Some(Box::new(outline));
+            }
+            Form::Any | Form::Exact | Form::Automaton => {}
+        }
+        pattern
     }
 
     fn of(tokens: Vec<Token>) -> Self {
         let form = form(&tokens);
-        Self { tokens, form }
+        Self { tokens, form, finders: Vec::new(), outline: None }
     }
 
     pub fn matches(&self, text: &str, context: &dyn Context) -> bool {
         match self.form {
             Form::Any => true,
             Form::Exact => self.literal() == text,
-            Form::Runs => runs(&self.tokens, text),
+            Form::Runs => runs(&self.tokens, &self.finders, text),
             Form::Automaton => automaton(&self.tokens, text),
-            Form::Variable => self.expanded(context).is_some_and(|pattern| pattern.matches(text, context)),
+            Form::Variable => {
+                self.outline.as_ref().is_none_or(|outline| outline.matches(text, context))
+                    && self.expanded(context).is_some_and(|pattern| pattern.matches(text, context))
+            }
         }
     }
 
@@ -190,6 +210,33 @@ fn push_text(tokens: &mut Vec<Token>, text: &str) {
     }
 }
 
+/// What each text behind a star is found with.
+fn finders(tokens: &[Token]) -> Vec<Option<Finder<'static>>> {
+    let mut after_star = false;
+    tokens
+        .iter()
+        .map(|token| {
+            let Token::Text(run) = token else {
+                after_star = true;
+                return None;
+            };
+            std::mem::take(&mut after_star).then(|| Finder::new(run).into_owned())
+        })
+        .collect()
+}
+
+/// The tokens with stars in the place of all that is not plain text.
+fn outline(tokens: &[Token]) -> Vec<Token> {
+    let mut outline = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        match token {
+            Token::Text(text) => push_text(&mut outline, text),
+            Token::One(_) | Token::Many(_) | Token::Variable(_) => push_many(&mut outline, Across::Anything),
+        }
+    }
+    outline
+}
+
 /// Several stars in a row are one.
 fn push_many(tokens: &mut Vec<Token>, across: Across) {
     if let Some(Token::Many(last)) = tokens.last_mut() {
@@ -261,7 +308,7 @@ fn variable(inner: &str) -> Result<Variable, &str> {
 
 /// Texts between stars: each is looked for behind the one before. The first that fits is as good as
 /// any later one, since only a star follows it.
-fn runs(tokens: &[Token], text: &str) -> bool {
+fn runs(tokens: &[Token], finders: &[Option<Finder<'static>>], text: &str) -> bool {
     let mut rest = text;
     let mut after_star = false;
     for (index, token) in tokens.iter().enumerate() {
@@ -277,10 +324,16 @@ fn runs(tokens: &[Token], text: &str) -> bool {
                 Some(behind) => behind,
                 None => return false,
             },
-            (true, false) => match rest.find(run.as_str()) {
-                Some(at) => &rest[at + run.len()..],
-                None => return false,
-            },
+            (true, false) => {
+                let found = match finders.get(index) {
+                    Some(Some(finder)) => finder.find(rest.as_bytes()),
+                    _ => rest.find(run.as_str()),
+                };
+                match found {
+                    Some(at) => &rest[at + run.len()..],
+                    None => return false,
+                }
+            }
         };
         after_star = false;
     }
