@@ -28,7 +28,8 @@ impl Host {
     pub fn measure_storage(&self, sandbox: &SandboxId) -> Result<u64, EngineError> {
         // Ours is a process of its own; it may stay so.
         let _ = rustix::process::setpriority_process(None, NICE);
-        let failed = |error: io::Error| io_error(&format!("measure the storage of sandbox {sandbox}"), &error);
+        let failed =
+            |error: io::Error| io_error(&format!("measure the storage of sandbox {sandbox}"), &error);
         let mut bytes = 0_u64;
         for directory in volume::storage_dirs(self, sandbox) {
             bytes = bytes.saturating_add(measure(&directory).map_err(failed)?);
