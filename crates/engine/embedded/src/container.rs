@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{Pid, setsid, umask};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use wharf_engine::session::TerminalSize;
 use wharf_engine::{EngineError, Init};
 
 use crate::credentials::{drop_privileges, give_stream};
@@ -20,6 +21,7 @@ use crate::host::io_error;
 use crate::in_root::Root;
 use crate::plan::Plan;
 use crate::rootfs::{self, Context, Step};
+use crate::terminal::{self, Terminal};
 use crate::user::{self, Identity};
 use crate::{shared, sys, sysctl, user::FILE_BYTES_MAX};
 
@@ -33,7 +35,14 @@ pub(crate) const EXIT_NOT_EXECUTABLE: i32 = 126;
 pub(crate) const EXIT_NOT_STARTED: i32 = 128;
 
 /// Everything up to and with `execve`. `join` are the `cgroup.procs` files of v1.
-pub fn run(plan: &Plan<'_>, join: &[OwnedFd], report: &OwnedFd) -> Result<Infallible, EngineError> {
+///
+/// A terminal's master goes out over `master`.
+pub fn run(
+    plan: &Plan<'_>,
+    join: &[OwnedFd],
+    report: &OwnedFd,
+    master: Option<&OwnedFd>,
+) -> Result<Infallible, EngineError> {
     let internal = |(what, error): (String, io::Error)| io_error(&what, &error);
 
     sys::hide_from_others().step("hide from others").map_err(internal)?;
@@ -44,11 +53,22 @@ pub fn run(plan: &Plan<'_>, join: &[OwnedFd], report: &OwnedFd) -> Result<Infall
     let identity = find_identity(plan, &root)?;
     enter_working_dir(plan, &root)?;
     rootfs::seal(plan, &root).map_err(internal)?;
-    take_stdio(plan, &root, &identity).map_err(internal)?;
+    let terminal = match (plan.spec.terminal, master) {
+        (Some(size), Some(master)) => {
+            Some(open_terminal(plan, &root, &identity, size, master).map_err(internal)?)
+        }
+        _ => {
+            take_stdio(plan, &root, &identity).map_err(internal)?;
+            None
+        }
+    };
     drop(root);
 
     umask(Mode::from(0o022));
     setsid().step("make a session").map_err(internal)?;
+    if let Some(terminal) = terminal {
+        terminal.take().map_err(internal)?;
+    }
     sys::reset_signals();
     for &limit in &plan.limits {
         sys::set_limit(limit).step("set a resource limit").map_err(internal)?;
@@ -140,6 +160,19 @@ fn enter_working_dir(plan: &Plan<'_>, root: &Root) -> Result<(), EngineError> {
 }
 
 /// Puts the streams at 0, 1 and 2, and marks all else to be closed.
+fn open_terminal(
+    plan: &Plan<'_>,
+    root: &Root,
+    identity: &Identity,
+    size: TerminalSize,
+    master: &OwnedFd,
+) -> Step<Terminal> {
+    let terminal = terminal::open(root, size, plan.credentials.outside(identity))?;
+    terminal::send_master(master, &terminal.master).step("hand over the terminal")?;
+    sys::close_from_at_exec(3).step("mark descriptors to be closed")?;
+    Ok(terminal)
+}
+
 fn take_stdio(plan: &Plan<'_>, root: &Root, identity: &Identity) -> Step<()> {
     let null;
     let stdin = match plan.stdio.stdin {

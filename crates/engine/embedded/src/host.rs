@@ -25,7 +25,10 @@ use std::sync::OnceLock;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
-use wharf_engine::{ContainerId, EngineError, Resources, SandboxId, SandboxSpec, Stats, Users, VolumeName};
+use wharf_engine::{
+    ContainerId, ContainerSpec, EngineError, Resources, SandboxId, SandboxSpec, Stats, Users, VolumeName,
+    WritableLayer,
+};
 
 use crate::capability::{Capability, CapabilitySet};
 use crate::cgroup::{self, CgroupError, CgroupMounts, ContainerLimits, DeviceRules, Driver, Freezer, Kind};
@@ -207,6 +210,15 @@ impl Host {
 
     pub(crate) fn container_dir(&self, sandbox: &SandboxId, container: &ContainerId) -> PathBuf {
         self.sandbox_dir(sandbox).join("c").join(container.as_str())
+    }
+
+    /// What a container writes to: its own directory, or one that it shares with later containers of
+    /// the sandbox. No container's id starts with a dot.
+    pub(crate) fn writable_dir(&self, sandbox: &SandboxId, spec: &ContainerSpec) -> PathBuf {
+        match &spec.writable_layer {
+            WritableLayer::Own => self.container_dir(sandbox, &spec.id),
+            WritableLayer::Kept(name) => self.sandbox_dir(sandbox).join("c").join(format!(".kept-{name}")),
+        }
     }
 
     pub(crate) fn skeleton_dir(&self) -> PathBuf {

@@ -95,6 +95,7 @@ impl<'a> Plan<'a> {
         let mut layers = spec.layers.clone();
         layers.push(host.skeleton_dir());
         let container_dir = host.container_dir(&sandbox.id, &spec.id);
+        let writable_dir = host.writable_dir(&sandbox.id, spec);
         Ok(Self {
             credentials: Credentials::of(host, sandbox, process, spec.privileges)?,
             limits: rlimit::resolve(&process.rlimits, host.raise_limits(), sys::hard_limit)?,
@@ -104,8 +105,8 @@ impl<'a> Plan<'a> {
             overlay: host.overlay,
             sandboxes_dir: host.config.sandboxes_dir.clone(),
             sandbox_dir: host.sandbox_dir(&sandbox.id),
-            upper_dir: container_dir.join("upper"),
-            work_dir: container_dir.join("work"),
+            upper_dir: writable_dir.join("upper"),
+            work_dir: writable_dir.join("work"),
             container_dir,
             mask_dir: host.mask_dir(),
             volumes,

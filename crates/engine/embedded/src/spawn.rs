@@ -16,6 +16,7 @@ use crate::plan::Plan;
 pub use crate::plan::Stdio;
 pub use crate::sys::Parent;
 use crate::sys::{self, Cloned};
+use crate::terminal;
 use crate::{devices, shared};
 
 /// A report of a child is one serialized [`EngineError`]; a longer one is cut and unreadable.
@@ -29,6 +30,8 @@ const ROOT_MODE: u32 = 0o755;
 pub struct Spawned {
     pub pid: u32,
     pub pidfd: OwnedFd,
+    /// Of a container with a terminal.
+    pub master: Option<OwnedFd>,
 }
 
 /// Why there is none.
@@ -93,11 +96,28 @@ fn make_directories(plan: &Plan<'_>) -> Result<(), EngineError> {
         }
         other => other.map_err(failed)?,
     }
-    let upper = directory.join("upper");
-    std::fs::create_dir(&upper)
-        .and_then(|()| look_like_the_image(&upper, plan.spec.layers.first()))
-        .and_then(|()| std::fs::create_dir(directory.join("work")))
-        .map_err(failed)
+    if plan.upper_dir.starts_with(directory) {
+        make_layer(plan).map_err(failed)
+    } else {
+        make_kept_layer(plan).map_err(failed)
+    }
+}
+
+fn make_layer(plan: &Plan<'_>) -> io::Result<()> {
+    std::fs::create_dir(&plan.upper_dir)
+        .and_then(|()| look_like_the_image(&plan.upper_dir, plan.spec.layers.first()))
+        .and_then(|()| std::fs::create_dir(&plan.work_dir))
+}
+
+/// One that an earlier container of the sandbox has left goes on; its work directory cannot be used
+/// again.
+fn make_kept_layer(plan: &Plan<'_>) -> io::Result<()> {
+    let Some(directory) = plan.upper_dir.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    if plan.upper_dir.is_dir() {
+        return remove_if_there(&plan.work_dir).and_then(|()| std::fs::create_dir(&plan.work_dir));
+    }
+    std::fs::create_dir(directory)?;
+    make_layer(plan)
 }
 
 fn remove_if_there(directory: &Path) -> io::Result<()> {
@@ -136,6 +156,8 @@ unsafe fn start(host: &Host, plan: &Plan<'_>, parent: Parent) -> Result<Spawned,
     let (report, report_in) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| internal("make a pipe", error.into()))?;
     let into = membership.into.as_ref().map(AsFd::as_fd);
+    let master = plan.spec.terminal.map(|_| terminal::master_sockets()).transpose();
+    let master = master.map_err(|error| internal("make a socket", error.into()))?;
 
     let pids = plan.init.as_ref().filter(|_| plan.sandbox.pid == PidMode::Sandbox);
     if let Some(init) = pids {
@@ -153,7 +175,7 @@ unsafe fn start(host: &Host, plan: &Plan<'_>, parent: Parent) -> Result<Spawned,
             drop(report);
             // A panic must not unwind into the spawner's loop, which this process has a copy of.
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                container::run(plan, &membership.join, &report_in)
+                container::run(plan, &membership.join, &report_in, master.as_ref().map(|(_, theirs)| theirs))
             }));
             let error = match outcome {
                 Ok(Err(error)) => error,
@@ -175,7 +197,8 @@ unsafe fn start(host: &Host, plan: &Plan<'_>, parent: Parent) -> Result<Spawned,
     };
     match report.split_first() {
         Some((&container::ABOUT_TO_EXECUTE, [])) => {
-            Ok(Spawned { pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd })
+            let master = master.and_then(|(ours, _)| terminal::receive_master(&ours));
+            Ok(Spawned { pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd, master })
         }
         Some((&container::ABOUT_TO_EXECUTE, error)) => Err(failure(parse_report(error), pid, parent)),
         Some(_) => Err(failure(parse_report(&report), pid, parent)),

@@ -26,7 +26,7 @@ use crate::cgroup::Freezer;
 use crate::cleaner::Cleaner;
 use crate::exec::{self, ExecRequest, Launched};
 use crate::host::Host;
-use crate::spawn::{Parent, SpawnFailure, Stdio, spawn};
+use crate::spawn::{Parent, SpawnFailure, Spawned, Stdio, spawn};
 use crate::{shared, sys};
 
 /// A request or an answer is no longer than this, serialized.
@@ -362,7 +362,9 @@ fn start(
         Stdio { stdin: stdin.first().map(AsFd::as_fd), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
     // SAFETY: a spawner has one thread.
     match unsafe { spawn(host, sandbox, container, stdio, Parent::CallersParent) } {
-        Ok(spawned) => (Reply::Started { pid: spawned.pid }, vec![spawned.pidfd]),
+        Ok(Spawned { pid, pidfd, master }) => {
+            (Reply::Started { pid }, std::iter::once(pidfd).chain(master).collect())
+        }
         Err(SpawnFailure { error, unreaped }) => (Reply::Failed { error, unreaped }, Vec::new()),
     }
 }

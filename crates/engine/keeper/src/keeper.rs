@@ -104,6 +104,8 @@ struct Keeper {
     mover: Mover,
     /// Streams that may have more output than was moved in their last round.
     busy_streams: VecDeque<(ContainerNumber, Stream)>,
+    /// As `busy_streams`, of terminals.
+    busy_terminals: VecDeque<ContainerNumber>,
     timers: BTreeSet<(u64, ContainerNumber, Timer)>,
     /// Children that have ended, or will in a moment.
     unreaped: Vec<u32>,
@@ -242,6 +244,7 @@ enum Source {
     Storage,
     Report(SessionNumber),
     SessionProcess(SessionNumber),
+    Terminal(ContainerNumber),
 }
 
 impl Source {
@@ -260,6 +263,7 @@ impl Source {
             Self::Storage => (21, 0),
             Self::Report(number) => (7, number),
             Self::SessionProcess(number) => (8, number),
+            Self::Terminal(number) => (9, number),
         };
         EventData::new_u64((kind << Self::KIND_SHIFT) | number)
     }
@@ -279,6 +283,7 @@ impl Source {
             21 => Self::Storage,
             7 => Self::Report(number),
             8 => Self::SessionProcess(number),
+            9 => Self::Terminal(number),
             _ => return None,
         })
     }
@@ -421,6 +426,7 @@ impl Keeper {
             storage: Storage::default(),
             mover,
             busy_streams: VecDeque::new(),
+            busy_terminals: VecDeque::new(),
             timers: BTreeSet::new(),
             unreaped: Vec::new(),
             shutdown: None,
@@ -501,6 +507,7 @@ impl Keeper {
                     Some(Source::Storage) => self.storage_measured(now),
                     Some(Source::Report(number)) => self.report_arrives(number),
                     Some(Source::SessionProcess(number)) => self.session_process_ended(number),
+                    Some(Source::Terminal(number)) => self.move_terminal(number, now),
                     Some(Source::Supervisor) => {
                         if self.supervisor.look() == Health::Gone
                             && let Some(lock) = self.replace_supervisor()
@@ -517,6 +524,11 @@ impl Keeper {
                     self.move_output(number, stream, now);
                 }
             }
+            for _ in 0..self.busy_terminals.len() {
+                if let Some(number) = self.busy_terminals.pop_front() {
+                    self.move_terminal(number, now);
+                }
+            }
             self.unreaped.retain(|pid| !process::reap(*pid));
             self.take_waiting_calls(now);
             self.run_timers(now);
@@ -526,11 +538,12 @@ impl Keeper {
     }
 
     fn timeout(&self) -> Option<Timespec> {
-        if !self.busy_streams.is_empty() {
+        if !self.busy_streams.is_empty() || !self.busy_terminals.is_empty() {
             return Some(Timespec { tv_sec: 0, tv_nsec: 0 });
         }
         let retry = self.state_behind_ms.map(|since| since + STATE_RETRY_MS);
-        let due = [self.timers.first().map(|(due, ..)| *due), retry, self.handing_over, self.storage.next_due()];
+        let due =
+            [self.timers.first().map(|(due, ..)| *due), retry, self.handing_over, self.storage.next_due()];
         let due = due.into_iter().flatten().min()?;
         let wait = due.saturating_sub(Now::read().monotonic_ms);
         Some(Timespec { tv_sec: (wait / 1000) as i64, tv_nsec: ((wait % 1000) * 1_000_000) as i64 })
@@ -657,6 +670,11 @@ impl Keeper {
         if running.output.length() == length {
             return;
         }
+        self.log_grew(number, now);
+    }
+
+    /// Tells of it: to whoever is attached at once, to all others at a bounded rate.
+    fn log_grew(&mut self, number: ContainerNumber, now: Now) {
         self.tell_attached(number);
         let Some(running) = self.running_mut(number) else { return };
         match running.logged {

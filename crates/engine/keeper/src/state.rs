@@ -401,8 +401,7 @@ mod tests {
     }
 
     fn entries(container: &str) -> Vec<Entry> {
-        let exit =
-            ExitStatus { oom_killed: true, ..ExitStatus::new(Timestamp::from_millis(9), Some(3)) };
+        let exit = ExitStatus { oom_killed: true, ..ExitStatus::new(Timestamp::from_millis(9), Some(3)) };
         vec![
             Entry::Starting {
                 container: id(container),

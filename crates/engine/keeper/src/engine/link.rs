@@ -10,7 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use wharf_core::{Clock, SystemClock};
-use wharf_engine::{ContainerId, ContainerState, ContainerStatus, EngineError, Event, EventKind, SandboxId, SandboxStatus};
+use wharf_engine::{
+    ContainerId, ContainerState, ContainerStatus, EngineError, Event, EventKind, SandboxId, SandboxStatus,
+};
 
 use super::{Command, Connected, KeeperError, Known, Run, Shared, start};
 use crate::config::KeeperConfig;

@@ -48,8 +48,18 @@ impl Keeper {
         unfinished: Option<&Unfinished>,
     ) {
         let now = Now::read();
-        let ContainerRecord { sandbox, fingerprint, labels, by, started, kill_at, exit, exec_base, care, care_now } =
-            record;
+        let ContainerRecord {
+            sandbox,
+            fingerprint,
+            labels,
+            by,
+            started,
+            kill_at,
+            exit,
+            exec_base,
+            care,
+            care_now,
+        } = record;
         let log = care.log;
         let phase = match (exit, started) {
             (Some(exit), started) => Phase::Exited { started_at: started.map(|(_, at)| at), exit },
@@ -70,7 +80,8 @@ impl Keeper {
             }
             (None, Some((process, at))) => {
                 let unfinished = unfinished.filter(|left| left.container == id);
-                let adopted = same_boot.then(|| self.adopt_running(&id, log, process, at, unfinished)).flatten();
+                let adopted =
+                    same_boot.then(|| self.adopt_running(&id, log, process, at, unfinished)).flatten();
                 match adopted {
                     Some(mut running) => {
                         running.kill_at = kill_at;
@@ -81,8 +92,7 @@ impl Keeper {
                         self.remove_files(&id, Keep::Log);
                         self.persist(&Entry::Exited { container: id.clone(), exit: exit.clone() }, now);
                         let clean = (sandbox.clone(), id.clone());
-                        self.spawners
-                            .push(super::spawners::Job::Clean { sandbox: clean.0, container: clean.1 });
+                        self.spawners.push(Job::Clean { sandbox: clean.0, container: clean.1 });
                         Phase::Exited { started_at: Some(at), exit }
                     }
                 }

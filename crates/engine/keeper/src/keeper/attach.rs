@@ -14,8 +14,8 @@ use wharf_engine::session::{SESSIONS_PER_CONTAINER_MAX, SessionEnd, SessionStdin
 use wharf_engine::{ContainerId, EngineError};
 
 use super::clients::Caller;
-use super::output::Now;
-use super::{ContainerNumber, Keeper, Phase};
+use super::output::{Moved, Now};
+use super::{ContainerNumber, Keeper, Phase, daemon};
 use crate::paths;
 use crate::protocol::Answer;
 use crate::state::Entry;
@@ -31,7 +31,6 @@ pub enum Input {
     /// The master; its output is read by the keeper.
     Terminal {
         master: OwnedFd,
-        mode: Stdin,
     },
 }
 
@@ -67,13 +66,41 @@ impl Input {
 
     pub fn master(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Terminal { master, .. } => Some(master.as_fd()),
+            Self::Terminal { master } => Some(master.as_fd()),
             Self::None | Self::Pipe { .. } => None,
         }
     }
 }
 
 impl Keeper {
+    /// The start of a container with a terminal has brought its master.
+    pub(super) fn take_terminal(&mut self, number: ContainerNumber, brought: Vec<OwnedFd>) {
+        let Some(held) = self.containers.get_mut(&number) else { return };
+        let (Phase::Starting(starting), Some(master)) = (&mut held.phase, brought.into_iter().next()) else {
+            return;
+        };
+        match rustix::io::ioctl_fionbio(&master, true) {
+            Ok(()) => starting.input = Input::Terminal { master },
+            // Its output would be lost, and a read would hold up everybody.
+            Err(error) => daemon::note(&format!("the terminal of {}: {error}", held.id)),
+        }
+    }
+
+    /// Moves one piece of what was written to a terminal.
+    pub(super) fn move_terminal(&mut self, number: ContainerNumber, now: Now) {
+        let Some(held) = self.containers.get_mut(&number) else { return };
+        let Phase::Running(running) = &mut held.phase else { return };
+        let Input::Terminal { master } = &running.input else { return };
+        match self.mover.step_terminal(&mut running.output, master.as_fd(), now) {
+            Ok(Moved::Some) => {
+                self.busy_terminals.push_back(number);
+                self.log_grew(number, now);
+            }
+            Ok(Moved::Nothing) => {}
+            Err(error) => daemon::note(&format!("the terminal of {}: {error}", held.id)),
+        }
+    }
+
     pub(super) fn attach(&mut self, caller: Caller, container: &ContainerId, stdin: SessionStdin) {
         match self.begin_attach(caller, container, stdin) {
             Ok((answer, descriptors)) => self.clients.reply_with(caller, Ok(answer), descriptors),
@@ -118,7 +145,7 @@ impl Keeper {
                 };
                 match &running.input {
                     // Its size is for every client to set.
-                    Input::Terminal { master, .. } => {
+                    Input::Terminal { master } => {
                         terminal = true;
                         descriptors.push(duplicate(master)?);
                     }
@@ -127,7 +154,9 @@ impl Keeper {
                         if *mode == Stdin::Once {
                             // What the client does with its end is what the container sees.
                             running.input = Input::None;
-                            let _ = std::fs::remove_file(paths::input(container, Stdin::Once).unwrap_or_default());
+                            let _ = std::fs::remove_file(
+                                paths::input(container, Stdin::Once).unwrap_or_default(),
+                            );
                         }
                     }
                     Input::Pipe { .. } => {}

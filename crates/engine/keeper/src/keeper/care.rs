@@ -204,7 +204,8 @@ impl Keeper {
     /// Its program runs; what it says is read as it comes.
     pub(super) fn probe_starts(&mut self, number: ContainerNumber, probe: u64, ends: Vec<OwnedFd>) {
         let epoll = &self.epoll;
-        let Some(care) = self.containers.get_mut(&number).and_then(|container| container.care.as_mut()) else {
+        let Some(care) = self.containers.get_mut(&number).and_then(|container| container.care.as_mut())
+        else {
             return;
         };
         let Some(running) = care.probe.as_mut().filter(|running| running.number == probe) else { return };
@@ -224,13 +225,7 @@ impl Keeper {
         }
     }
 
-    pub(super) fn probe_fails(
-        &mut self,
-        number: ContainerNumber,
-        probe: u64,
-        error: &EngineError,
-        now: Now,
-    ) {
+    pub(super) fn probe_fails(&mut self, number: ContainerNumber, probe: u64, error: &EngineError, now: Now) {
         let Some(running) = self.probe_mut(number, probe) else { return };
         let at = running.started_at;
         // As a shell says it of a program that is not there.
@@ -307,7 +302,8 @@ impl Keeper {
 
     /// Answers once the kernel says so.
     pub(super) fn freeze(&mut self, caller: Caller, container: &ContainerId, to: Freezer) {
-        let held = self.numbers.get(container).and_then(|number| Some((*number, self.containers.get(number)?)));
+        let held =
+            self.numbers.get(container).and_then(|number| Some((*number, self.containers.get(number)?)));
         let Some((number, held)) = held else {
             return self.clients.reply(caller, Err(EngineError::NoContainer(container.clone())));
         };
@@ -357,13 +353,7 @@ impl Keeper {
             return;
         };
         let (sandbox, id) = (container.sandbox.clone(), container.id.clone());
-        self.spawners.push(Job::Freeze {
-            number,
-            sandbox,
-            container: id,
-            to: Freezer::Thawed,
-            caller: None,
-        });
+        self.spawners.push(Job::Freeze { number, sandbox, container: id, to: Freezer::Thawed, caller: None });
     }
 
     // Restarts.
@@ -375,9 +365,10 @@ impl Keeper {
         let Some(care) = &container.care else { return Verdict::Stays };
         let policy = care.spec.restart.as_ref().and_then(|spec| spec.restart.as_ref());
         let Some(policy) = policy else { return Verdict::Stays };
-        let removed = self.sandboxes.get(&container.sandbox).is_none_or(|held| {
-            matches!(held.phase, SandboxPhase::Removing { .. })
-        });
+        let removed = self
+            .sandboxes
+            .get(&container.sandbox)
+            .is_none_or(|held| matches!(held.phase, SandboxPhase::Removing { .. }));
         let asked = if removed || running.kill_at.is_some() || running.asked == Asked::Yes {
             Asked::Yes
         } else {
@@ -510,17 +501,19 @@ impl RunningProbe {
     /// What is there, and no more of it than is kept.
     fn read(&mut self) {
         let mut buffer = [0; READ_BYTES];
-        self.ends.retain(|end| loop {
-            match rustix::io::read(end, &mut buffer) {
-                // The kernel forgets a closed descriptor's events.
-                Ok(0) => return false,
-                Ok(length) => {
-                    let room = PROBE_OUTPUT_BYTES_MAX - self.output.len();
-                    self.output.extend_from_slice(&buffer[..length.min(room)]);
+        self.ends.retain(|end| {
+            loop {
+                match rustix::io::read(end, &mut buffer) {
+                    // The kernel forgets a closed descriptor's events.
+                    Ok(0) => return false,
+                    Ok(length) => {
+                        let room = PROBE_OUTPUT_BYTES_MAX - self.output.len();
+                        self.output.extend_from_slice(&buffer[..length.min(room)]);
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(Errno::AGAIN) => return true,
+                    Err(_) => return false,
                 }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return true,
-                Err(_) => return false,
             }
         });
     }

@@ -15,6 +15,7 @@ use wharf_engine::{
 };
 
 use super::attach::Input;
+use super::care::{Care, Cleaned, Restarting};
 use super::clients::Caller;
 use super::embedded::exec::ExecBase;
 use super::embedded::spawner::{ClientError, Reply};
@@ -22,7 +23,6 @@ use super::output::{ContainerEnds, Now, Output};
 use super::process::{self, End};
 use super::spawners::{Job, Outcome};
 use super::supervisor::Message;
-use super::care::{Care, Cleaned, Restarting};
 use super::{
     Container, ContainerNumber, Keeper, Logged, Parent, Phase, Remains, Running, Sandbox, SandboxPhase, Set,
     Source, Starting, Timer, daemon,
@@ -188,8 +188,8 @@ impl Keeper {
         }
         self.check_volumes(&spec)?;
         super::rotation::check(spec.log)?;
-        let (output, ends) =
-            Output::create(&spec.id, spec.log).map_err(|error| out_of(&error, "the output's pipes and log"))?;
+        let (output, ends) = Output::create(&spec.id, spec.log)
+            .map_err(|error| out_of(&error, "the output's pipes and log"))?;
         let (input, ends) = input_of(&spec.id, spec.stdin, spec.terminal.is_some(), ends)?;
         let id = spec.id.clone();
         self.supervisor.tell(&Message::Hold(spec.id.clone()));
@@ -332,10 +332,13 @@ impl Keeper {
 
     fn start_ended(&mut self, number: ContainerNumber, outcome: Outcome, now: Now) {
         match outcome {
-            Outcome::Replied { reply: Reply::Started { pid }, pidfd, .. } => {
+            Outcome::Replied { reply: Reply::Started { pid }, pidfd, others } => {
                 let opened = pidfd.or_else(|| process::adopt(process::identify(pid)?));
                 match (process::identify(pid), opened) {
-                    (Some(process), Some(pidfd)) => self.started(number, process, pidfd, now),
+                    (Some(process), Some(pidfd)) => {
+                        self.take_terminal(number, others);
+                        self.started(number, process, pidfd, now);
+                    }
                     _ => self.clean_debris(number),
                 }
             }
@@ -350,7 +353,10 @@ impl Keeper {
                     error => self.not_started(number, &error, now),
                 }
             }
-            Outcome::Replied { reply: Reply::Done | Reply::Launched { .. }, .. } | Outcome::Died => {
+            Outcome::Replied {
+                reply: Reply::Done | Reply::Launched { .. } | Reply::Measured { .. }, ..
+            }
+            | Outcome::Died => {
                 self.clean_debris(number);
             }
             Outcome::NotSent(error) => {
@@ -428,6 +434,9 @@ impl Keeper {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let flags = EventFlags::IN | EventFlags::ET;
             self.watch(&running.output.pipe(stream), Source::Output(number, stream), flags)?;
+        }
+        if let Some(master) = running.input.master() {
+            self.watch(&master, Source::Terminal(number), EventFlags::IN | EventFlags::ET)?;
         }
         Ok(())
     }
@@ -546,9 +555,12 @@ impl Keeper {
         let exit = ExitStatus { oom_killed, storage_exceeded, ..ExitStatus::new(now.timestamp(), code) };
         let exited = |started_at| Phase::Exited { started_at, exit: exit.clone() };
         let Phase::Running(running) = std::mem::replace(&mut container.phase, exited(None)) else { return };
-        let Running { process, parent, started_at, mut output, .. } = *running;
+        let Running { process, parent, started_at, mut output, input, .. } = *running;
         container.phase = exited(Some(started_at));
         let (id, sandbox) = (container.id.clone(), container.sandbox.clone());
+        if let Some(master) = input.master() {
+            self.mover.finish_terminal(&mut output, master, now);
+        }
         if let Err(error) = self.mover.finish(&id, &mut output, now) {
             daemon::note(&format!("the last output of {id}: {error}"));
         }
@@ -668,7 +680,10 @@ pub(super) fn input_of(
 }
 
 /// It is there: the caller has just seen it.
-fn container_of(containers: &mut HashMap<ContainerNumber, Container>, number: ContainerNumber) -> &mut Container {
+fn container_of(
+    containers: &mut HashMap<ContainerNumber, Container>,
+    number: ContainerNumber,
+) -> &mut Container {
     containers.get_mut(&number).expect("the container is there")
 }
 

@@ -29,6 +29,8 @@ use crate::paths;
 pub const OPEN_LINE_AGE_MAX_MS: u64 = 1_000;
 /// The scratch pipe's room: a program may widen its own pipe up to this without privilege.
 const SCRATCH_BYTES: usize = 1024 * 1024;
+/// Read from a terminal at once: what its buffer holds.
+const TERMINAL_PIECE_BYTES: usize = 4096;
 /// Rounds given to what is left in a pipe after the container's end.
 const LAST_ROUNDS_MAX: usize = 1024;
 
@@ -280,6 +282,43 @@ impl Mover {
             Ok(_) => Ok(Moved::Some),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Moved::Nothing),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Moves one piece of a terminal's output to the log. It cannot be looked at before it is taken:
+    /// a keeper that dies between the two takes one piece along.
+    pub fn step_terminal(
+        &mut self,
+        output: &mut Output,
+        master: BorrowedFd<'_>,
+        now: Now,
+    ) -> io::Result<Moved> {
+        let length = match rustix::io::read(master, &mut self.piece[..TERMINAL_PIECE_BYTES]) {
+            Ok(length) => length,
+            // EIO: nobody has the terminal any more.
+            Err(Errno::AGAIN | Errno::IO | Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        if length == 0 {
+            return Ok(Moved::Nothing);
+        }
+        self.records.clear();
+        let Cut { open_line, .. } =
+            cut(&self.piece[..length], now.unix_nanos, Stream::Stdout, Tail::Write, &mut self.records);
+        output.stdout.open_line = open_line;
+        match output.write(&self.records) {
+            Ok(()) => output.dropped = 0,
+            Err(_) => output.dropped += length as u64,
+        }
+        Ok(Moved::Some)
+    }
+
+    /// Moves what is left in a terminal after the container's end.
+    pub fn finish_terminal(&mut self, output: &mut Output, master: BorrowedFd<'_>, now: Now) {
+        for _ in 0..LAST_ROUNDS_MAX {
+            if !matches!(self.step_terminal(output, master, now), Ok(Moved::Some)) {
+                return;
+            }
         }
     }
 

@@ -241,7 +241,8 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("c.log");
-            let file = File::options().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
+            let file =
+                File::options().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
             Self { _dir: dir, path, file, length: 0, lines: 0 }
         }
 

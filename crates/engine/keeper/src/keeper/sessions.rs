@@ -128,8 +128,7 @@ impl Keeper {
         container: ContainerNumber,
     ) -> Result<SessionNumber, EngineError> {
         let of_container = self.sessions.values().filter(|session| session.container == container).count();
-        for (count, max) in
-            [(of_container, SESSIONS_PER_CONTAINER_MAX), (self.sessions.len(), SESSIONS_MAX)]
+        for (count, max) in [(of_container, SESSIONS_PER_CONTAINER_MAX), (self.sessions.len(), SESSIONS_MAX)]
         {
             if count >= max {
                 let message = format!("{max} are open already");
@@ -141,8 +140,7 @@ impl Keeper {
         }
         self.next_number += 1;
         let number = self.next_number;
-        self.sessions
-            .insert(number, Session { owner, container, phase: SessionPhase::Queued(Wanted::Yes) });
+        self.sessions.insert(number, Session { owner, container, phase: SessionPhase::Queued(Wanted::Yes) });
         Ok(number)
     }
 

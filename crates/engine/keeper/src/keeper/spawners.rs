@@ -240,7 +240,8 @@ impl Spawners {
             Ok(None) => (Health::Lives, None),
             Ok(Some(answer)) => {
                 let ended = spawner.busy.take();
-                let outcome = Outcome::Replied { reply: answer.reply, pidfd: answer.pidfd, others: answer.others };
+                let outcome =
+                    Outcome::Replied { reply: answer.reply, pidfd: answer.pidfd, others: answer.others };
                 (Health::Lives, ended.map(|(job, _)| (job, outcome)))
             }
             Err(error) => {

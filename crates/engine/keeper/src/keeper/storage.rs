@@ -81,7 +81,8 @@ impl Storage {
 impl Keeper {
     /// From now on. Of a sandbox without a limit nothing is measured.
     pub(super) fn begin_measuring(&mut self, sandbox: &SandboxId, now: Now) {
-        let Some(limit) = self.sandboxes.get(sandbox).and_then(|held| held.spec.ephemeral_storage_bytes) else {
+        let Some(limit) = self.sandboxes.get(sandbox).and_then(|held| held.spec.ephemeral_storage_bytes)
+        else {
             return;
         };
         let due = now.monotonic_ms + interval_ms(limit, 0, 0);
@@ -115,7 +116,9 @@ impl Keeper {
                 }
             }
         }
-        let Some(helper) = self.storage.helper.as_mut().filter(|helper| helper.busy.is_none()) else { return };
+        let Some(helper) = self.storage.helper.as_mut().filter(|helper| helper.busy.is_none()) else {
+            return;
+        };
         while let Some(sandbox) = self.storage.queue.pop_front() {
             if !self.sandboxes.contains_key(&sandbox) {
                 continue;

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use wharf_core::Timestamp;
-use wharf_engine::{ContainerId, ContainerSpec, EngineError, MountSource, VolumeName, VolumeSpec, VolumeStatus};
+use wharf_engine::{
+    ContainerId, ContainerSpec, EngineError, MountSource, VolumeName, VolumeSpec, VolumeStatus,
+};
 
 use super::clients::Caller;
 use super::embedded::volume;
@@ -126,10 +128,9 @@ impl Keeper {
         let user = self.users_of(&name).into_iter().next();
         let result = match (self.volumes.held.get_mut(&name), user) {
             (None, _) => Ok(Answer::Done),
-            (Some(_), Some(by)) => Err(EngineError::InUse {
-                what: format!("volume {name}"),
-                by: format!("container {by}"),
-            }),
+            (Some(_), Some(by)) => {
+                Err(EngineError::InUse { what: format!("volume {name}"), by: format!("container {by}") })
+            }
             (Some(Held::Removing(_, callers)), None) => return callers.push(caller),
             (Some(Held::There(_)), None) if self.spawners.is_full() => Err(too_many_jobs()),
             (Some(held @ Held::There(_)), None) => {

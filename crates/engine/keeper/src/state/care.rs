@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 use wharf_core::Timestamp;
-use wharf_engine::{ContainerSpec, ExitStatus, HealthCheck, HealthStatus, VolumeName};
 use wharf_engine::log::LogPolicy;
+use wharf_engine::{ContainerSpec, ExitStatus, HealthCheck, HealthStatus, VolumeName};
 
 /// As it was asked for: written once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
