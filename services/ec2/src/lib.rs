@@ -2,13 +2,14 @@
 //! which is there from the first look on, and the network interfaces of tasks.
 //!
 //! - `handlers/` answers the `Describe…` operations from a snapshot; `select` does ids, filters and
-//!   pages for all of them.
+//!   pages for all of them. What changes groups, ACLs and tags is there too; `policy` has the data
+//!   plane hold what was written.
 //! - `interfaces` stands behind [`wharf_contracts::Interfaces`]: the record and the data plane, kept
 //!   in step.
 //! - `plan/` makes the default network, pure.
 //!
 //! Invariants: nothing is answered that is not in a record; a record of an interface exists before
-//! anyone hears of the interface; no handler touches the data plane.
+//! anyone hears of the interface; a change of rules is told to its caller when packets meet it.
 
 #![forbid(unsafe_code)]
 
@@ -18,9 +19,11 @@ mod handlers;
 mod interfaces;
 mod owner_locks;
 mod plan;
+mod policy;
 mod records;
 mod regions;
 mod select;
+mod tags;
 mod view;
 
 use std::collections::HashSet;
@@ -36,9 +39,9 @@ use wharf_state::{Builder, Store};
 
 use crate::addresses::Addresses;
 pub use crate::authorization::authorization;
-pub use crate::regions::region_names;
 use crate::owner_locks::OwnerLocks;
 use crate::plan::default_network;
+pub use crate::regions::region_names;
 use crate::view::View;
 
 /// "Security groups per network interface" of the Amazon VPC quotas.
@@ -93,6 +96,7 @@ pub fn tables(builder: Builder) -> Builder {
         .table::<records::InternetGateway>()
         .table::<records::NetworkAcl>()
         .table::<records::NetworkInterface>()
+        .table::<records::ResourceTags>()
 }
 
 impl Ec2Service {
@@ -190,11 +194,19 @@ impl Ec2Service {
         Ok(View::new(self.store.snapshot(), scope))
     }
 
-    /// Makes the VPC and opens its endpoints, once in a life.
+    /// What the records say now; ids of VPCs are unique over all accounts and regions.
+    fn policy_of(&self, vpc_id: &str) -> wharf_network::policy::Policy {
+        let snapshot = self.store.snapshot();
+        let scope = snapshot.range::<records::Vpc>(..).find(|vpc| vpc.id == vpc_id);
+        scope.map(|vpc| policy::of_vpc(&View::new(snapshot.clone(), &vpc.scope), vpc_id)).unwrap_or_default()
+    }
+
+    /// Makes the VPC, has it keep its policy and opens its endpoints, once in a life.
     async fn ready(&self, vpc: &VpcSpec) -> Result<(), NetworkError> {
         let mut ready = self.ready.lock().await;
         if !ready.contains(&vpc.id) {
             self.plane.warm(vpc.clone()).await?;
+            self.plane.set_policy(vpc.clone(), self.policy_of(&vpc.id)).await?;
             if let Some(endpoints) = &self.endpoints {
                 endpoints.open(vpc).await?;
             }
@@ -205,8 +217,11 @@ impl Ec2Service {
 }
 
 /// The operations, each with the file that answers it.
-macro_rules! answered_from_a_view {
-    ($($operation:ident($input:ident) -> $result:ident by $($handler:ident)::+;)*) => {
+macro_rules! answered {
+    (
+        from a view { $($operation:ident($input:ident) -> $result:ident by $($handler:ident)::+;)* }
+        by a change { $($change:ident($changed:ident) -> $told:ty, by $($changer:ident)::+;)* }
+    ) => {
         #[async_trait]
         impl Ec2 for Ec2Service {
             $(
@@ -218,33 +233,69 @@ macro_rules! answered_from_a_view {
                     handlers::$($handler)::+(&self.view(&context.scope).await?, input)
                 }
             )*
+            $(
+                async fn $change(
+                    &self,
+                    context: &RequestContext,
+                    input: types::$changed,
+                ) -> Result<$told, ApiError> {
+                    handlers::$($changer)::+(self, context, input).await
+                }
+            )*
         }
     };
 }
 
-answered_from_a_view! {
-    describe_account_attributes(DescribeAccountAttributesRequest) -> DescribeAccountAttributesResult
-        by account::describe;
-    describe_availability_zones(DescribeAvailabilityZonesRequest) -> DescribeAvailabilityZonesResult
-        by zone::describe_zones;
-    describe_internet_gateways(DescribeInternetGatewaysRequest) -> DescribeInternetGatewaysResult
-        by internet_gateway::describe;
-    describe_network_acls(DescribeNetworkAclsRequest) -> DescribeNetworkAclsResult
-        by network_acl::describe;
-    describe_network_interfaces(DescribeNetworkInterfacesRequest) -> DescribeNetworkInterfacesResult
-        by network_interface::describe;
-    describe_regions(DescribeRegionsRequest) -> DescribeRegionsResult
-        by zone::describe_regions;
-    describe_route_tables(DescribeRouteTablesRequest) -> DescribeRouteTablesResult
-        by route_table::describe;
-    describe_security_group_rules(DescribeSecurityGroupRulesRequest) -> DescribeSecurityGroupRulesResult
-        by security_group::describe_rules;
-    describe_security_groups(DescribeSecurityGroupsRequest) -> DescribeSecurityGroupsResult
-        by security_group::describe;
-    describe_subnets(DescribeSubnetsRequest) -> DescribeSubnetsResult
-        by subnet::describe;
-    describe_vpc_attribute(DescribeVpcAttributeRequest) -> DescribeVpcAttributeResult
-        by vpc::attribute;
-    describe_vpcs(DescribeVpcsRequest) -> DescribeVpcsResult
-        by vpc::describe;
+answered! {
+    from a view {
+        describe_account_attributes(DescribeAccountAttributesRequest) -> DescribeAccountAttributesResult
+            by account::describe;
+        describe_availability_zones(DescribeAvailabilityZonesRequest) -> DescribeAvailabilityZonesResult
+            by zone::describe_zones;
+        describe_internet_gateways(DescribeInternetGatewaysRequest) -> DescribeInternetGatewaysResult
+            by internet_gateway::describe;
+        describe_network_acls(DescribeNetworkAclsRequest) -> DescribeNetworkAclsResult
+            by network_acl::describe;
+        describe_network_interfaces(DescribeNetworkInterfacesRequest) -> DescribeNetworkInterfacesResult
+            by network_interface::describe;
+        describe_regions(DescribeRegionsRequest) -> DescribeRegionsResult
+            by zone::describe_regions;
+        describe_route_tables(DescribeRouteTablesRequest) -> DescribeRouteTablesResult
+            by route_table::describe;
+        describe_security_group_rules(DescribeSecurityGroupRulesRequest) -> DescribeSecurityGroupRulesResult
+            by security_group::describe_rules;
+        describe_security_groups(DescribeSecurityGroupsRequest) -> DescribeSecurityGroupsResult
+            by security_group::describe;
+        describe_subnets(DescribeSubnetsRequest) -> DescribeSubnetsResult
+            by subnet::describe;
+        describe_vpc_attribute(DescribeVpcAttributeRequest) -> DescribeVpcAttributeResult
+            by vpc::attribute;
+        describe_vpcs(DescribeVpcsRequest) -> DescribeVpcsResult
+            by vpc::describe;
+        describe_security_group_references(DescribeSecurityGroupReferencesRequest)
+            -> DescribeSecurityGroupReferencesResult by security_group::describe_references;
+        describe_tags(DescribeTagsRequest) -> DescribeTagsResult
+            by tag::describe;
+        get_security_groups_for_vpc(GetSecurityGroupsForVpcRequest) -> GetSecurityGroupsForVpcResult
+            by security_group::for_vpc;
+    }
+    by a change {
+        authorize_security_group_egress(AuthorizeSecurityGroupEgressRequest) -> types::AuthorizeSecurityGroupEgressResult, by security_group::change::authorize_egress;
+        authorize_security_group_ingress(AuthorizeSecurityGroupIngressRequest) -> types::AuthorizeSecurityGroupIngressResult, by security_group::change::authorize_ingress;
+        create_network_acl(CreateNetworkAclRequest) -> types::CreateNetworkAclResult, by network_acl::create;
+        create_network_acl_entry(CreateNetworkAclEntryRequest) -> (), by network_acl::create_entry;
+        create_security_group(CreateSecurityGroupRequest) -> types::CreateSecurityGroupResult, by security_group::change::create;
+        create_tags(CreateTagsRequest) -> (), by tag::create;
+        delete_network_acl(DeleteNetworkAclRequest) -> (), by network_acl::delete;
+        delete_network_acl_entry(DeleteNetworkAclEntryRequest) -> (), by network_acl::delete_entry;
+        delete_security_group(DeleteSecurityGroupRequest) -> types::DeleteSecurityGroupResult, by security_group::change::delete;
+        delete_tags(DeleteTagsRequest) -> (), by tag::delete;
+        modify_security_group_rules(ModifySecurityGroupRulesRequest) -> types::ModifySecurityGroupRulesResult, by security_group::change::modify_rules;
+        replace_network_acl_association(ReplaceNetworkAclAssociationRequest) -> types::ReplaceNetworkAclAssociationResult, by network_acl::replace_association;
+        replace_network_acl_entry(ReplaceNetworkAclEntryRequest) -> (), by network_acl::replace_entry;
+        revoke_security_group_egress(RevokeSecurityGroupEgressRequest) -> types::RevokeSecurityGroupEgressResult, by security_group::change::revoke_egress;
+        revoke_security_group_ingress(RevokeSecurityGroupIngressRequest) -> types::RevokeSecurityGroupIngressResult, by security_group::change::revoke_ingress;
+        update_security_group_rule_descriptions_egress(UpdateSecurityGroupRuleDescriptionsEgressRequest) -> types::UpdateSecurityGroupRuleDescriptionsEgressResult, by security_group::change::describe_egress_anew;
+        update_security_group_rule_descriptions_ingress(UpdateSecurityGroupRuleDescriptionsIngressRequest) -> types::UpdateSecurityGroupRuleDescriptionsIngressResult, by security_group::change::describe_ingress_anew;
+    }
 }

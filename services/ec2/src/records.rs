@@ -1,5 +1,6 @@
 //! What EC2 stores: the network of an account in a region. Never sent; the handlers convert.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -48,8 +49,11 @@ pub struct Subnet {
     pub zone_id: String,
     pub default_for_zone: bool,
     pub public_ip_on_launch: bool,
-    /// Of the default network ACL.
+    /// With its network ACL; another ACL makes another association.
     pub acl_association_id: String,
+    /// `None`: the VPC's default one.
+    #[serde(default)]
+    pub acl_id: Option<String>,
 }
 
 regional_record!(Subnet, "ec2-subnet");
@@ -66,15 +70,33 @@ pub enum Direction {
 pub enum Peer {
     Cidr(Ipv4Cidr),
     Group(String),
+    /// In its canonical form. No address of a VPC here is one of IPv6, so it lets nobody through.
+    Ipv6Cidr(String),
 }
 
-/// A rule for all protocols and ports.
+/// The packets that a rule speaks of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Traffic {
+    #[default]
+    All,
+    /// All packets of an IP protocol.
+    Protocol(u8),
+    /// TCP (6) or UDP (17), by destination port.
+    Ports { protocol: u8, from: u16, to: u16 },
+    /// ICMP (1) or ICMPv6 (58); `None` is all types, all codes.
+    Icmp { protocol: u8, kind: Option<u8>, code: Option<u8> },
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityGroupRule {
     /// `sgr-` and 17 hexadecimal digits.
     pub id: String,
     pub direction: Direction,
     pub peer: Peer,
+    #[serde(default)]
+    pub traffic: Traffic,
+    #[serde(default)]
+    pub description: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +108,11 @@ pub struct SecurityGroup {
     pub name: String,
     pub description: String,
     pub rules: Vec<SecurityGroupRule>,
+}
+
+impl SecurityGroup {
+    /// The name of the group that every VPC has, and that nobody can remove.
+    pub const DEFAULT: &'static str = "default";
 }
 
 regional_record!(SecurityGroup, "ec2-security-group");
@@ -114,13 +141,55 @@ pub struct InternetGateway {
 
 regional_record!(InternetGateway, "ec2-internet-gateway");
 
-/// A default network ACL: it lets all through, and all subnets of the VPC have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AclAction {
+    Allow,
+    Deny,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclEntry {
+    pub direction: Direction,
+    /// 1 to 32,766: the least decides first.
+    pub number: u16,
+    pub action: AclAction,
+    pub traffic: Traffic,
+    /// IPv4 or IPv6.
+    pub cidr: Peer,
+}
+
+/// A network ACL. Behind all its entries stands one that denies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkAcl {
     pub scope: Scope,
     /// `acl-` and 17 hexadecimal digits.
     pub id: String,
     pub vpc_id: String,
+    /// Each subnet of the VPC has it that has no other.
+    #[serde(default = "yes")]
+    pub is_default: bool,
+    #[serde(default = "NetworkAcl::open")]
+    pub entries: Vec<AclEntry>,
+}
+
+/// ACLs were all default ones before there were others.
+fn yes() -> bool {
+    true
+}
+
+impl NetworkAcl {
+    /// What a default ACL begins with: all is let through.
+    pub fn open() -> Vec<AclEntry> {
+        [Direction::Egress, Direction::Ingress]
+            .map(|direction| AclEntry {
+                direction,
+                number: 100,
+                action: AclAction::Allow,
+                traffic: Traffic::All,
+                cidr: Peer::Cidr(Ipv4Cidr::EVERYWHERE),
+            })
+            .to_vec()
+    }
 }
 
 regional_record!(NetworkAcl, "ec2-network-acl");
@@ -182,3 +251,14 @@ impl Record for NetworkInterface {
         INDEXES
     }
 }
+
+/// The tags of one resource; there is no record when there are none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceTags {
+    pub scope: Scope,
+    /// The id of what is tagged, such as `sg-…`.
+    pub id: String,
+    pub tags: BTreeMap<String, String>,
+}
+
+regional_record!(ResourceTags, "ec2-tags");

@@ -2,7 +2,7 @@
 //! and "Pagination"). It knows no resource.
 
 use wharf_core::ApiError;
-use wharf_ec2_api::types::Filter;
+use wharf_ec2_api::types::{Filter, Tag};
 
 /// EC2's own bound: "The maximum number of filter values specified on a single call is 200."
 const FILTER_VALUES_MAX: usize = 200;
@@ -23,6 +23,8 @@ pub struct Kind<R: 'static> {
     /// The request's parameter that holds ids.
     pub parameter: &'static str,
     pub filters: &'static [FilterField<R>],
+    /// For filters on tags; a kind without tags has none.
+    pub tags: fn(&R) -> &[Tag],
 }
 
 /// The part of a request that selects.
@@ -64,7 +66,7 @@ pub fn select<R>(
     if !selection.ids.is_empty() {
         resources.retain(|resource| selection.ids.iter().any(|id| id == (kind.id)(resource)));
     }
-    let mut resources = filter(kind.filters, resources, &selection.filters)?;
+    let mut resources = filter(kind.filters, kind.tags, resources, &selection.filters)?;
     resources.sort_by(|one, other| (kind.id)(one).cmp((kind.id)(other)));
     if let Some(token) = &selection.next_token {
         let after = token
@@ -85,10 +87,10 @@ pub fn select<R>(
     Ok((resources, token))
 }
 
-/// Keeps what matches every filter. A resource of ours has no tags: filters on tags are known, and
-/// match none.
+/// Keeps what matches every filter.
 pub fn filter<R>(
     fields: &[FilterField<R>],
+    tags: fn(&R) -> &[Tag],
     mut resources: Vec<R>,
     filters: &[Filter],
 ) -> Result<Vec<R>, ApiError> {
@@ -102,12 +104,18 @@ pub fn filter<R>(
     for filter in filters {
         let name = filter.name.as_deref().unwrap_or("null");
         let values = filter.values.as_deref().unwrap_or_default();
-        let of_tags = name == "tag-key" || name == "tag-value" || name.strip_prefix("tag:").is_some();
+        let fits = |text: &str| values.iter().any(|pattern| matches(pattern, text));
+        let tag_text = |text: &Option<String>| fits(text.as_deref().unwrap_or_default());
         match fields.iter().find(|(known, _)| *known == name) {
-            _ if of_tags => resources.clear(),
-            Some((_, field)) => resources.retain(|resource| {
-                field(resource).iter().any(|text| values.iter().any(|pattern| matches(pattern, text)))
+            _ if name == "tag-key" => resources.retain(|one| tags(one).iter().any(|tag| tag_text(&tag.key))),
+            _ if name == "tag-value" => {
+                resources.retain(|one| tags(one).iter().any(|tag| tag_text(&tag.value)));
+            }
+            None if name.starts_with("tag:") => resources.retain(|one| {
+                let key = name.strip_prefix("tag:");
+                tags(one).iter().any(|tag| tag.key.as_deref() == key && tag_text(&tag.value))
             }),
+            Some((_, field)) => resources.retain(|resource| field(resource).iter().any(|text| fits(text))),
             None => {
                 let message = format!("The filter '{}' is invalid", shortened(name));
                 return Err(ApiError::sender("InvalidParameterValue", message));
@@ -214,6 +222,7 @@ mod tests {
             noun: "thing ID",
             parameter: "ThingIds",
             filters: &[("thing-id", |thing| vec![thing.clone()])],
+            tags: |_| &[],
         };
         let things: Vec<String> = (10..37).map(|number| format!("thing-{number}")).collect();
         let (mut seen, mut token) = (Vec::new(), None);

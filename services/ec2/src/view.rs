@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use wharf_core::{Arn, Scope};
+use wharf_ec2_api::types;
 use wharf_state::{Key as _, Record, Snapshot};
 
-use crate::records::{NetworkInterface, SecurityGroup, Subnet, Vpc};
+use crate::records::{NetworkInterface, ResourceTags, SecurityGroup, Subnet, Vpc};
+use crate::tags;
 
 pub struct View {
     snapshot: Snapshot,
@@ -31,7 +33,8 @@ impl View {
     }
 
     pub fn default_group(&self, vpc_id: &str) -> Option<Arc<SecurityGroup>> {
-        self.all::<SecurityGroup>().find(|group| group.vpc_id == vpc_id && group.name == "default")
+        self.all::<SecurityGroup>()
+            .find(|group| group.vpc_id == vpc_id && group.name == SecurityGroup::DEFAULT)
     }
 
     pub fn interface_of(&self, owner: &str) -> Option<Arc<NetworkInterface>> {
@@ -42,6 +45,15 @@ impl View {
     pub fn interfaces_in(&self, subnet: &Subnet) -> impl Iterator<Item = Arc<NetworkInterface>> + use<'_> {
         let key = (self.scope.clone(), subnet.id.clone()).to_bytes();
         self.snapshot.index::<NetworkInterface>(NetworkInterface::BY_SUBNET, &key)
+    }
+
+    /// The tags of the resource that has this id.
+    pub fn tags(&self, id: &str) -> Vec<types::Tag> {
+        tags::to_api(&self.tags_of(id))
+    }
+
+    pub fn tags_of(&self, id: &str) -> tags::Tags {
+        self.get::<ResourceTags>(id).map(|record| record.tags.clone()).unwrap_or_default()
     }
 
     pub fn owner_id(&self) -> String {

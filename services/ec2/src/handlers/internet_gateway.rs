@@ -22,6 +22,7 @@ const KIND: Kind<types::InternetGateway> = Kind {
             gateway.attachments.iter().flatten().flat_map(|one| texts(one.vpc_id.as_ref())).collect()
         }),
     ],
+    tags: |one| one.tags.as_deref().unwrap_or_default(),
 };
 
 pub fn describe(
@@ -43,7 +44,7 @@ pub fn describe(
             state: Some(types::AttachmentStatus::Unknown("available".to_owned())),
             vpc_id: Some(gateway.vpc_id.clone()),
         }]),
-        tags: Some(Vec::new()),
+        tags: Some(view.tags(&gateway.id)),
     };
     let all = view.all::<records::InternetGateway>().map(|gateway| shown(&gateway)).collect();
     let (gateways, next_token) = select(&KIND, all, &selection)?;

@@ -7,5 +7,6 @@ pub mod network_interface;
 pub mod route_table;
 pub mod security_group;
 pub mod subnet;
+pub mod tag;
 pub mod vpc;
 pub mod zone;

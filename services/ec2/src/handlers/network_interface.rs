@@ -59,6 +59,7 @@ const KIND: Kind<types::NetworkInterface> = Kind {
         ("association.public-dns-name", |_| Vec::new()),
         ("ipv6-addresses.ipv6-address", |_| Vec::new()),
     ],
+    tags: |one| one.tag_set.as_deref().unwrap_or_default(),
 };
 
 fn groups(
@@ -139,7 +140,7 @@ fn shown(view: &View, interface: &records::NetworkInterface) -> types::NetworkIn
             status: Some(types::AttachmentStatus::Attached),
             ..Default::default()
         }),
-        tag_set: Some(Vec::new()),
+        tag_set: Some(view.tags(&interface.id)),
         ..Default::default()
     }
 }

@@ -35,6 +35,7 @@ const KIND: Kind<types::RouteTable> = Kind {
         ("route.transit-gateway-id", |_| Vec::new()),
         ("route.vpc-peering-connection-id", |_| Vec::new()),
     ],
+    tags: |one| one.tags.as_deref().unwrap_or_default(),
 };
 
 fn associations(
@@ -92,6 +93,6 @@ fn shown(view: &View, table: &records::RouteTable) -> types::RouteTable {
         }]),
         propagating_vgws: Some(Vec::new()),
         routes: Some(routes),
-        tags: Some(Vec::new()),
+        tags: Some(view.tags(&table.id)),
     }
 }

@@ -49,6 +49,7 @@ const KIND: Kind<types::Subnet> = Kind {
         }),
         ("state", |subnet| texts(subnet.state.as_ref())),
     ],
+    tags: |one| one.tags.as_deref().unwrap_or_default(),
 };
 
 fn launch_names(subnet: &types::Subnet) -> Option<&types::PrivateDnsNameOptionsOnLaunch> {
@@ -95,6 +96,7 @@ fn shown(view: &View, subnet: &records::Subnet) -> types::Subnet {
             enable_resource_name_dns_aaaa_record: Some(false),
         }),
         state: Some(types::SubnetState::Available),
+        tags: Some(view.tags(&subnet.id)),
         ..Default::default()
     }
 }

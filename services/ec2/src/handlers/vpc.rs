@@ -30,6 +30,7 @@ const KIND: Kind<types::Vpc> = Kind {
         ("ipv6-cidr-block-association.ipv6-pool", |_| Vec::new()),
         ("ipv6-cidr-block-association.state", |_| Vec::new()),
     ],
+    tags: |one| one.tags.as_deref().unwrap_or_default(),
 };
 
 fn associations(
@@ -72,6 +73,7 @@ fn shown(view: &View, vpc: &records::Vpc) -> types::Vpc {
         instance_tenancy: Some(types::Tenancy::Default),
         is_default: Some(vpc.is_default),
         state: Some(types::VpcState::Available),
+        tags: Some(view.tags(&vpc.id)),
         ..Default::default()
     }
 }

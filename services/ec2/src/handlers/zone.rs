@@ -56,7 +56,7 @@ pub fn describe_zones(
             zones.retain(|zone| asked.iter().any(|name| field(zone) == Some(name)));
         }
     }
-    let zones = filter(ZONE_FILTERS, zones, &input.filters.unwrap_or_default())?;
+    let zones = filter(ZONE_FILTERS, |_| &[], zones, &input.filters.unwrap_or_default())?;
     Ok(types::DescribeAvailabilityZonesResult { availability_zones: Some(zones) })
 }
 
@@ -103,6 +103,6 @@ pub fn describe_regions(
     if !asked.is_empty() {
         found.retain(|region| asked.iter().any(|name| named(region, name)));
     }
-    let regions = filter(REGION_FILTERS, found, &input.filters.unwrap_or_default())?;
+    let regions = filter(REGION_FILTERS, |_| &[], found, &input.filters.unwrap_or_default())?;
     Ok(types::DescribeRegionsResult { regions: Some(regions) })
 }

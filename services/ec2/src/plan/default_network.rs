@@ -7,7 +7,8 @@ use wharf_core::{Rng, Scope};
 use wharf_network::Ipv4Cidr;
 
 use crate::records::{
-    Direction, InternetGateway, NetworkAcl, Peer, RouteTable, SecurityGroup, SecurityGroupRule, Subnet, Vpc,
+    Direction, InternetGateway, NetworkAcl, Peer, RouteTable, SecurityGroup, SecurityGroupRule, Subnet,
+    Traffic, Vpc,
 };
 use crate::regions;
 
@@ -42,10 +43,17 @@ pub fn plan(scope: &Scope, rng: &dyn Rng) -> DefaultNetwork {
         default_for_zone: true,
         public_ip_on_launch: true,
         acl_association_id: id("aclassoc", rng),
+        acl_id: None,
     });
     let subnets = subnets.collect();
     let group_id = id("sg", rng);
-    let rule = |direction, peer| SecurityGroupRule { id: id("sgr", rng), direction, peer };
+    let rule = |direction, peer| SecurityGroupRule {
+        id: id("sgr", rng),
+        direction,
+        peer,
+        traffic: Traffic::All,
+        description: None,
+    };
     let internet_gateway =
         InternetGateway { scope: scope.clone(), id: id("igw", rng), vpc_id: vpc_id.clone() };
     DefaultNetwork {
@@ -54,7 +62,7 @@ pub fn plan(scope: &Scope, rng: &dyn Rng) -> DefaultNetwork {
             scope: scope.clone(),
             id: group_id.clone(),
             vpc_id: vpc_id.clone(),
-            name: "default".to_owned(),
+            name: SecurityGroup::DEFAULT.to_owned(),
             description: "default VPC security group".to_owned(),
             rules: vec![
                 rule(Direction::Ingress, Peer::Group(group_id)),
@@ -69,7 +77,13 @@ pub fn plan(scope: &Scope, rng: &dyn Rng) -> DefaultNetwork {
             local: cidr,
             internet_gateway_id: Some(internet_gateway.id.clone()),
         },
-        network_acl: NetworkAcl { scope: scope.clone(), id: id("acl", rng), vpc_id: vpc_id.clone() },
+        network_acl: NetworkAcl {
+            scope: scope.clone(),
+            id: id("acl", rng),
+            vpc_id: vpc_id.clone(),
+            is_default: true,
+            entries: NetworkAcl::open(),
+        },
         internet_gateway,
         vpc: Vpc {
             scope: scope.clone(),

@@ -1,14 +1,16 @@
-//! `DescribeSecurityGroups`, `DescribeSecurityGroupRules`.
+//! Security groups: what is told of them here, what changes them in [`change`], and the two forms of
+//! a rule in [`rule`].
+
+pub mod change;
+pub mod rule;
 
 use wharf_core::ApiError;
 use wharf_ec2_api::types;
 
-use crate::records::{self, Direction, Peer};
+use self::rule::{permissions, shown_rule};
+use crate::records::{self, Direction};
 use crate::select::{Kind, Selection, check_dry_run, select, shortened, texts};
 use crate::view::View;
-
-/// All protocols, and so all ports.
-const ALL_PROTOCOLS: &str = "-1";
 
 const KIND: Kind<types::SecurityGroup> = Kind {
     id: |group| group.group_id.as_deref().unwrap_or_default(),
@@ -32,7 +34,7 @@ const KIND: Kind<types::SecurityGroup> = Kind {
             pairs(group.ip_permissions.as_ref(), |pair| pair.group_name.clone())
         }),
         ("ip-permission.user-id", |group| pairs(group.ip_permissions.as_ref(), |pair| pair.user_id.clone())),
-        ("ip-permission.ipv6-cidr", |_| Vec::new()),
+        ("ip-permission.ipv6-cidr", |group| ipv6_cidrs(group.ip_permissions.as_ref())),
         ("ip-permission.prefix-list-id", |_| Vec::new()),
         ("egress.ip-permission.cidr", |group| cidrs(group.ip_permissions_egress.as_ref())),
         ("egress.ip-permission.from-port", |group| {
@@ -51,14 +53,20 @@ const KIND: Kind<types::SecurityGroup> = Kind {
         ("egress.ip-permission.user-id", |group| {
             pairs(group.ip_permissions_egress.as_ref(), |pair| pair.user_id.clone())
         }),
-        ("egress.ip-permission.ipv6-cidr", |_| Vec::new()),
+        ("egress.ip-permission.ipv6-cidr", |group| ipv6_cidrs(group.ip_permissions_egress.as_ref())),
         ("egress.ip-permission.prefix-list-id", |_| Vec::new()),
     ],
+    tags: |group| group.tags.as_deref().unwrap_or_default(),
 };
 
 fn cidrs(permissions: Option<&Vec<types::IpPermission>>) -> Vec<String> {
     let ranges = permissions.into_iter().flatten().flat_map(|one| one.ip_ranges.iter().flatten());
     ranges.filter_map(|range| range.cidr_ip.clone()).collect()
+}
+
+fn ipv6_cidrs(permissions: Option<&Vec<types::IpPermission>>) -> Vec<String> {
+    let ranges = permissions.into_iter().flatten().flat_map(|one| one.ipv6_ranges.iter().flatten());
+    ranges.filter_map(|range| range.cidr_ipv6.clone()).collect()
 }
 
 fn ports(
@@ -120,46 +128,10 @@ fn shown(view: &View, group: &records::SecurityGroup) -> types::SecurityGroup {
         owner_id: Some(view.owner_id()),
         vpc_id: Some(group.vpc_id.clone()),
         security_group_arn: Some(view.arn(format!("security-group/{}", group.id))),
-        ip_permissions: Some(permissions(view, group, Direction::Ingress)),
-        ip_permissions_egress: Some(permissions(view, group, Direction::Egress)),
-        ..Default::default()
+        ip_permissions: Some(permissions(view, &group.rules, Direction::Ingress)),
+        ip_permissions_egress: Some(permissions(view, &group.rules, Direction::Egress)),
+        tags: Some(view.tags(&group.id)),
     }
-}
-
-/// Rules for the same protocol and ports are one permission.
-fn permissions(
-    view: &View,
-    group: &records::SecurityGroup,
-    direction: Direction,
-) -> Vec<types::IpPermission> {
-    let mut permission = types::IpPermission {
-        ip_protocol: Some(ALL_PROTOCOLS.to_owned()),
-        ip_ranges: Some(Vec::new()),
-        ipv6_ranges: Some(Vec::new()),
-        prefix_list_ids: Some(Vec::new()),
-        user_id_group_pairs: Some(Vec::new()),
-        ..Default::default()
-    };
-    let mut rules = group.rules.iter().filter(|rule| rule.direction == direction).peekable();
-    if rules.peek().is_none() {
-        return Vec::new();
-    }
-    for rule in rules {
-        match &rule.peer {
-            Peer::Cidr(cidr) => permission
-                .ip_ranges
-                .get_or_insert_default()
-                .push(types::IpRange { cidr_ip: Some(cidr.to_string()), ..Default::default() }),
-            Peer::Group(id) => {
-                permission.user_id_group_pairs.get_or_insert_default().push(types::UserIdGroupPair {
-                    group_id: Some(id.clone()),
-                    user_id: Some(view.owner_id()),
-                    ..Default::default()
-                });
-            }
-        }
-    }
-    vec![permission]
 }
 
 const RULE_KIND: Kind<types::SecurityGroupRule> = Kind {
@@ -171,6 +143,7 @@ const RULE_KIND: Kind<types::SecurityGroupRule> = Kind {
         ("group-id", |rule| texts(rule.group_id.as_ref())),
         ("security-group-rule-id", |rule| texts(rule.security_group_rule_id.as_ref())),
     ],
+    tags: |rule| rule.tags.as_deref().unwrap_or_default(),
 };
 
 pub fn describe_rules(
@@ -192,32 +165,62 @@ pub fn describe_rules(
     Ok(types::DescribeSecurityGroupRulesResult { security_group_rules: Some(rules), next_token })
 }
 
-fn shown_rule(
+/// Which VPCs' groups name these groups: only peered VPCs can beside their own, and there is no peering.
+#[expect(clippy::needless_pass_by_value, reason = "every operation is called so")]
+pub fn describe_references(
     view: &View,
-    group: &records::SecurityGroup,
-    rule: &records::SecurityGroupRule,
-) -> types::SecurityGroupRule {
-    let mut shown = types::SecurityGroupRule {
-        security_group_rule_id: Some(rule.id.clone()),
-        security_group_rule_arn: Some(view.arn(format!("security-group-rule/{}", rule.id))),
-        group_id: Some(group.id.clone()),
-        group_owner_id: Some(view.owner_id()),
-        is_egress: Some(rule.direction == Direction::Egress),
-        ip_protocol: Some(ALL_PROTOCOLS.to_owned()),
-        from_port: Some(-1),
-        to_port: Some(-1),
-        tags: Some(Vec::new()),
-        ..Default::default()
-    };
-    match &rule.peer {
-        Peer::Cidr(cidr) => shown.cidr_ipv4 = Some(cidr.to_string()),
-        Peer::Group(id) => {
-            shown.referenced_group_info = Some(types::ReferencedSecurityGroup {
-                group_id: Some(id.clone()),
-                user_id: Some(view.owner_id()),
-                ..Default::default()
-            });
+    input: types::DescribeSecurityGroupReferencesRequest,
+) -> Result<types::DescribeSecurityGroupReferencesResult, ApiError> {
+    check_dry_run(input.dry_run)?;
+    for id in &input.group_id {
+        if view.get::<records::SecurityGroup>(id).is_none() {
+            return Err(change::group_not_found(id));
         }
     }
-    shown
+    Ok(types::DescribeSecurityGroupReferencesResult { security_group_reference_set: Some(Vec::new()) })
+}
+
+const FOR_VPC_KIND: Kind<types::SecurityGroupForVpc> = Kind {
+    id: |group| group.group_id.as_deref().unwrap_or_default(),
+    not_found: "InvalidGroup.NotFound",
+    noun: "security group",
+    parameter: "GroupIds",
+    filters: &[
+        ("group-id", |group| texts(group.group_id.as_ref())),
+        ("group-name", |group| texts(group.group_name.as_ref())),
+        ("description", |group| texts(group.description.as_ref())),
+        ("owner-id", |group| texts(group.owner_id.as_ref())),
+        ("primary-vpc-id", |group| texts(group.primary_vpc_id.as_ref())),
+    ],
+    tags: |group| group.tags.as_deref().unwrap_or_default(),
+};
+
+pub fn for_vpc(
+    view: &View,
+    input: types::GetSecurityGroupsForVpcRequest,
+) -> Result<types::GetSecurityGroupsForVpcResult, ApiError> {
+    check_dry_run(input.dry_run)?;
+    if view.get::<records::Vpc>(&input.vpc_id).is_none() {
+        let message = format!("The vpc ID '{}' does not exist", shortened(&input.vpc_id));
+        return Err(ApiError::sender("InvalidVpcID.NotFound", message));
+    }
+    let selection = Selection {
+        ids: Vec::new(),
+        filters: input.filters.unwrap_or_default(),
+        max_results: input.max_results,
+        next_token: input.next_token,
+    };
+    let groups = view.all::<records::SecurityGroup>().filter(|group| group.vpc_id == input.vpc_id);
+    let all = groups
+        .map(|group| types::SecurityGroupForVpc {
+            group_id: Some(group.id.clone()),
+            group_name: Some(group.name.clone()),
+            description: Some(group.description.clone()),
+            owner_id: Some(view.owner_id()),
+            primary_vpc_id: Some(group.vpc_id.clone()),
+            tags: Some(view.tags(&group.id)),
+        })
+        .collect();
+    let (groups, next_token) = select(&FOR_VPC_KIND, all, &selection)?;
+    Ok(types::GetSecurityGroupsForVpcResult { security_group_for_vpcs: Some(groups), next_token })
 }
