@@ -45,7 +45,8 @@ async fn the_containers_of_a_sandbox_share_its_volumes_and_nobody_else() {
     let said = prints(&world, "one", "reader", vec![mount("/deep/below").read_only()], script).await;
     assert_eq!(said, ["hello", "read-only"]);
     assert_eq!(prints(&world, "two", "other", vec![mount("/shared")], "echo /shared/*").await, ["/shared/*"]);
-    let unknown = mounting(world.sh("x", "true"), vec![Mount::volume(MountSource::Sandbox(name("no")), "/x")]);
+    let unknown =
+        mounting(world.sh("x", "true"), vec![Mount::volume(MountSource::Sandbox(name("no")), "/x")]);
     let refused = world.engine.start_container(&wharf_engine::SandboxId::new("one").unwrap(), unknown).await;
     assert!(matches!(refused, Err(EngineError::NoVolume(_))), "{refused:?}");
     world.end().await;
@@ -106,7 +107,8 @@ async fn a_named_volume_outlives_sandbox_keeper_and_engine_and_is_kept_while_it_
 
     // The engine is shut down, and started again.
     world.engine.shutdown().await.unwrap();
-    let (engine, _) = wharf_engine_keeper::KeeperEngine::connect_or_start(world.config.clone()).await.unwrap();
+    let (engine, _) =
+        wharf_engine_keeper::KeeperEngine::connect_or_start(world.config.clone()).await.unwrap();
     let mut world = world;
     world.engine = engine;
     let held = world.engine.list_volumes().await.unwrap();

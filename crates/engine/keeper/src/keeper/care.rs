@@ -3,7 +3,8 @@
 //!
 //! No thread and no process waits for any of it: what is due is a [`Timer`], a probe is a session
 //! without a client, whose output is read as it comes. A probe has a control group of its own, so
-//! that one that hangs is killed with all that it started. It all goes on while no control plane
+//! that one that hangs is killed with all that it started; as orphans of the container these are reaped
+//! by its first process, so one without an init keeps them as zombies. It all goes on while no control plane
 //! lives, and a new keeper takes it up from the state file.
 
 use std::os::fd::OwnedFd;

@@ -61,6 +61,7 @@ impl Keeper {
             Request::ListVolumes => Ok(self.list_volumes()),
             Request::Exec { container, spec } => return self.exec(caller, &container, spec),
             Request::Attach { container, stdin } => return self.attach(caller, &container, stdin),
+            Request::Copy { root, job } => return self.copy(caller, root, job),
             Request::Processes(container) => self.processes(&container),
             Request::RemoveContainer(container) => self.remove_container(&container, now),
         };
@@ -260,7 +261,9 @@ impl Keeper {
             }
             Job::Freeze { number, to, caller, .. } => self.frozen(number, to, caller, outcome, now),
             Job::RemoveVolume(volume) => self.volume_removed(&volume, outcome),
-            Job::Exec { session, .. } => self.exec_launched(session, outcome, now),
+            Job::Exec { session, .. } | Job::Copy { session, .. } => {
+                self.exec_launched(session, outcome, now);
+            }
         }
         if let Some(sandbox) = sandbox {
             self.go_on_with_removal(&sandbox);
@@ -640,6 +643,8 @@ impl Keeper {
         self.spawners.end();
         self.storage.end();
         let result = self.host.tear_down();
+        // Volumes outlive the engine; without any, their directory goes too.
+        let _ = std::fs::remove_dir(paths::VOLUMES);
         for dir in [paths::LOGS, paths::PIPES, paths::SANDBOXES] {
             // What is not there is removed.
             let _ = std::fs::remove_dir_all(dir);
