@@ -74,6 +74,12 @@ impl Credentials {
         Ok(Self { capabilities, filter: Some(filter), no_new_privileges: process.no_new_privileges, users })
     }
 
+    /// Of a process that works on the sandbox's files for the engine: it gives nothing up.
+    pub fn of_users(host: &Host, sandbox: &SandboxSpec) -> Result<Self, EngineError> {
+        let users = user_namespace(host, sandbox)?;
+        Ok(Self { capabilities: host.permitted, filter: None, no_new_privileges: false, users })
+    }
+
     /// What an id of the container is on the host. `None`: the sandbox has no such id.
     pub fn outside_id(&self, id: u32) -> Option<u32> {
         self.users.as_ref().map_or(Some(id), |users| users.range.outside(id))

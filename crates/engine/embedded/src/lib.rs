@@ -31,6 +31,7 @@ pub mod capability;
 pub mod cgroup;
 mod cleaner;
 mod container;
+pub mod copy;
 mod credentials;
 mod devices;
 mod etc;

@@ -130,6 +130,12 @@ pub fn mount_on(target: &OwnedFd, kind: &str, flags: MountFlags, options: &str) 
     rustix::mount::mount(kind, ".", kind, flags, Some(options.as_c_str()))
 }
 
+/// Makes the container's layers the root of this process, and mounts nothing in it.
+pub fn mount_alone(plan: &Plan<'_>) -> Step<()> {
+    let overlay = overlay::mount(plan)?;
+    pivot(&overlay)
+}
+
 /// Makes the mount the root, and lets go of the old one with all that is below it.
 pub fn pivot(new_root: &OwnedFd) -> Step<()> {
     rustix::process::fchdir(new_root).step("enter the root")?;

@@ -111,7 +111,7 @@ fn make_layer(plan: &Plan<'_>) -> io::Result<()> {
 
 /// One that an earlier container of the sandbox has left goes on; its work directory cannot be used
 /// again.
-fn make_kept_layer(plan: &Plan<'_>) -> io::Result<()> {
+pub(crate) fn make_kept_layer(plan: &Plan<'_>) -> io::Result<()> {
     let Some(directory) = plan.upper_dir.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
     if plan.upper_dir.is_dir() {
         return remove_if_there(&plan.work_dir).and_then(|()| std::fs::create_dir(&plan.work_dir));

@@ -24,6 +24,7 @@ use wharf_engine::{ContainerId, ContainerSpec, EngineError, SandboxId, SandboxSp
 
 use crate::cgroup::Freezer;
 use crate::cleaner::Cleaner;
+use crate::copy::{self, CopyRequest};
 use crate::exec::{self, ExecRequest, Launched};
 use crate::host::Host;
 use crate::spawn::{Parent, SpawnFailure, Spawned, Stdio, spawn};
@@ -54,6 +55,8 @@ pub enum Request {
     },
     /// With the pidfd of the container.
     Exec(ExecRequest),
+    /// With the pidfd of the container, if it runs.
+    Copy(CopyRequest),
     /// Of a container that has ended and is started again: its writable layer stays.
     CleanGroups {
         sandbox: SandboxId,
@@ -307,6 +310,12 @@ fn serve(host: &Host, request: Request, descriptors: &[OwnedFd]) -> (Reply, Vec<
             };
         }
         Request::Exec(request) => return launch(host, &request, descriptors),
+        Request::Copy(request) => {
+            // SAFETY: a spawner has one thread.
+            return launched(unsafe {
+                copy::launch(host, &request, descriptors.first().map(AsFd::as_fd), Parent::CallersParent)
+            });
+        }
         Request::Start { sandbox, container } => return start(host, &sandbox, &container, descriptors),
         Request::CreateSandbox(spec) => create_sandbox(host, &spec),
         Request::CleanContainer { sandbox, container } => host.clean_container(&sandbox, &container),
@@ -338,7 +347,11 @@ fn launch(host: &Host, request: &ExecRequest, descriptors: &[OwnedFd]) -> (Reply
         return (failed(EngineError::Internal { message }), Vec::new());
     };
     // SAFETY: a spawner has one thread.
-    match unsafe { exec::launch(host, request, container.as_fd(), Parent::CallersParent) } {
+    launched(unsafe { exec::launch(host, request, container.as_fd(), Parent::CallersParent) })
+}
+
+fn launched(launched: Result<Launched, EngineError>) -> (Reply, Vec<OwnedFd>) {
+    match launched {
         Ok(Launched { pid, pidfd, report, ends }) => {
             (Reply::Launched { pid }, [pidfd, report].into_iter().chain(ends).collect())
         }

@@ -432,6 +432,12 @@ pub fn close_all_but(keep: &mut [i32]) -> io::Result<()> {
     close_from(first)
 }
 
+/// Makes a write to a pipe that nobody reads an error, not a death.
+pub fn ignore_broken_pipes() {
+    // SAFETY: plain integers; no handler is installed.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
 fn check(result: libc::c_int) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use wharf_engine::copy::CopyRoot;
 use wharf_engine::session::{ExecSpec, SessionEnd, SessionStdin};
 use wharf_engine::{
     ContainerId, ContainerSpec, ContainerStatus, EngineError, Event, HealthReport, SandboxId, SandboxSpec,
     SandboxStatus, Signal, VolumeName, VolumeSpec, VolumeStatus,
 };
 use wharf_engine_embedded::cgroup::Freezer;
+use wharf_engine_embedded::copy::CopyJob;
 
 pub const PROTOCOL_VERSION: u32 = 2;
 /// In the place of a version: asks the keeper to end for a newer one.
@@ -80,6 +82,11 @@ pub enum Request {
         container: ContainerId,
         stdin: SessionStdin,
     },
+    /// As [`Request::Exec`]. The answer is a [`Answer::Copying`].
+    Copy {
+        root: CopyRoot,
+        job: CopyJob,
+    },
     Processes(ContainerId),
     RemoveContainer(ContainerId),
     /// Remove every sandbox, then end, leaving nothing but an empty directory.
@@ -126,6 +133,9 @@ pub enum Answer {
         input: bool,
     },
     Processes(Vec<u32>),
+    /// With descriptors: the pidfd of the process that copies, its report, and the archive's pipe
+    /// where there is one.
+    Copying,
 }
 
 /// The client's ends of a session.

@@ -140,7 +140,7 @@ async fn a_prompt_without_a_newline_is_seen_while_the_program_waits() {
     let id = spec.id.clone();
     let pid = match world.engine.start_container(&sandbox, spec).await.unwrap().state {
         ContainerState::Running { pid, .. } => pid,
-        state @ ContainerState::Exited { .. } => panic!("{state:?}"),
+        state => panic!("{state:?}"),
     };
     let records = wait_for_output(&world, &id).await;
     assert_eq!((records[0].text.as_slice(), records[0].partial), (&b"name: "[..], true));

@@ -112,7 +112,7 @@ impl Engine {
         match self.client.call(request, None).unwrap().reply {
             Reply::Done => Ok(()),
             Reply::Failed { error, .. } => Err(error),
-            Reply::Started { .. } | Reply::Launched { .. } => panic!("nothing was to be started"),
+            other => panic!("nothing was to be started: {other:?}"),
         }
     }
 
@@ -138,7 +138,7 @@ impl Engine {
                 }
                 Err(error)
             }
-            Reply::Done | Reply::Launched { .. } => panic!("a container was to be started"),
+            other => panic!("a container was to be started: {other:?}"),
         }
     }
 

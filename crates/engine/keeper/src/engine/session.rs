@@ -32,19 +32,19 @@ const READ_BYTES: usize = 16 * 1024;
 /// Of a log, at once.
 const LOG_BYTES: usize = 256 * 1024;
 
-fn broken(error: impl std::fmt::Display) -> EngineError {
+pub fn broken(error: impl std::fmt::Display) -> EngineError {
     EngineError::Internal { message: format!("the connection to the keeper: {error}") }
 }
 
 /// A connection of a session's own.
-struct Connection {
+pub struct Connection {
     stream: UnixStream,
     inbox: Vec<u8>,
-    descriptors: Vec<OwnedFd>,
+    pub descriptors: Vec<OwnedFd>,
 }
 
 impl Connection {
-    async fn open(engine: &KeeperEngine) -> Result<Self, EngineError> {
+    pub async fn open(engine: &KeeperEngine) -> Result<Self, EngineError> {
         let config = &engine.shared.config;
         let mut stream = match start::connect(config).await {
             Ok(stream) => stream,
@@ -64,7 +64,7 @@ impl Connection {
         Ok(Self { stream, inbox: Vec::new(), descriptors: Vec::new() })
     }
 
-    async fn call(&mut self, request: Request) -> Result<Answer, EngineError> {
+    pub async fn call(&mut self, request: Request) -> Result<Answer, EngineError> {
         let mut frame = Vec::new();
         encode(&Call { number: CALL_NUMBER, request }, &mut frame).map_err(broken)?;
         self.stream.write_all(&frame).await.map_err(broken)?;
@@ -117,10 +117,10 @@ fn receive(stream: &UnixStream, inbox: &mut Vec<u8>, descriptors: &mut Vec<Owned
 
 /// A descriptor that is no socket: a pipe's end, or a terminal's master. Clones share it.
 #[derive(Clone)]
-struct End(Arc<AsyncFd<OwnedFd>>);
+pub struct End(Arc<AsyncFd<OwnedFd>>);
 
 impl End {
-    fn new(fd: OwnedFd) -> io::Result<Self> {
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
         // SAFETY: an OwnedFd is one and the same descriptor, open until the AsyncFd that owns it drops it.
         let registered = unsafe { AsyncFd::register(fd) }?;

@@ -20,16 +20,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use wharf_engine::copy::CopyRoot;
 use wharf_engine::session::{ExecSpec, SESSIONS_PER_CONTAINER_MAX, SessionEnd};
-use wharf_engine::{ContainerId, EngineError, Signal};
+use wharf_engine::{ContainerId, EngineError, Signal, WritableLayer};
 
 use super::clients::{Caller, ClientId};
+use super::embedded::copy::{CopyJob, CopyRequest};
 use super::embedded::exec::{ExecGroup, ExecRequest, REPORT_BYTES_MAX, read_report};
 use super::embedded::spawner::Reply;
 use super::output::Now;
 use super::process::{self, End};
 use super::spawners::{Job, Outcome};
-use super::{ContainerNumber, Keeper, Phase, Source, Timer, daemon};
+use super::{ContainerNumber, Keeper, Phase, SandboxPhase, Source, Timer, daemon};
 use crate::protocol::{Answer, SessionEnds};
 use crate::state::ProcessRef;
 
@@ -37,6 +39,9 @@ use crate::state::ProcessRef;
 const SESSIONS_MAX: usize = 4096;
 /// A program that does not run after so long (the container has stopped or frozen it) is killed.
 const START_MAX_MS: u64 = 30_000;
+
+/// Stands for the container of a session that belongs to none which runs.
+const NO_CONTAINER: ContainerNumber = 0;
 
 /// Sessions are numbered with the containers: no number is given twice.
 pub(super) type SessionNumber = u64;
@@ -52,6 +57,8 @@ pub(super) struct Session {
 pub(super) enum Owner {
     /// Its connection is the session's life.
     Client(Caller),
+    /// As `Client`, for a copy: the client itself reads the report.
+    Copy(Caller),
     /// One probe of a container's health.
     Probe { container: ContainerNumber, probe: u64 },
 }
@@ -107,6 +114,12 @@ impl Keeper {
         if !matches!(held.phase, Phase::Running(_)) {
             return Err(EngineError::NotRunning(container.clone()));
         }
+        if held.is_paused() {
+            return Err(EngineError::Unsupported {
+                what: format!("a program in container {container}"),
+                reason: "it is paused".to_owned(),
+            });
+        }
         let sandbox = self.sandboxes.get(&held.sandbox).map(|sandbox| sandbox.spec.clone());
         let sandbox = sandbox.ok_or_else(|| EngineError::NoSandbox(held.sandbox.clone()))?;
         let base = held.exec_base.to_vec();
@@ -146,7 +159,7 @@ impl Keeper {
 
     fn owner_fails(&mut self, owner: Owner, error: EngineError) {
         match owner {
-            Owner::Client(caller) => self.clients.reply(caller, Err(error)),
+            Owner::Client(caller) | Owner::Copy(caller) => self.clients.reply(caller, Err(error)),
             Owner::Probe { container, probe } => self.probe_fails(container, probe, &error, Now::read()),
         }
     }
@@ -155,16 +168,16 @@ impl Keeper {
     fn owner_starts(&mut self, owner: Owner, pid: u32, pidfd: &OwnedFd, ends: Vec<OwnedFd>) {
         match owner {
             Owner::Probe { container, probe } => self.probe_starts(container, probe, ends),
-            Owner::Client(caller) => {
-                let kinds = match ends.len() {
-                    1 => SessionEnds::Terminal,
-                    2 => SessionEnds::Pipes,
-                    _ => SessionEnds::PipesWithStdin,
+            Owner::Client(caller) | Owner::Copy(caller) => {
+                let answer = match (owner, ends.len()) {
+                    (Owner::Copy(_), _) => Answer::Copying,
+                    (_, 1) => Answer::Session { pid, ends: SessionEnds::Terminal },
+                    (_, 2) => Answer::Session { pid, ends: SessionEnds::Pipes },
+                    _ => Answer::Session { pid, ends: SessionEnds::PipesWithStdin },
                 };
                 match rustix::io::fcntl_dupfd_cloexec(pidfd, 3) {
                     Ok(for_client) => {
                         let descriptors = std::iter::once(for_client).chain(ends).collect();
-                        let answer = Answer::Session { pid, ends: kinds };
                         self.clients.reply_with(caller, Ok(answer), descriptors);
                     }
                     Err(error) => {
@@ -179,7 +192,9 @@ impl Keeper {
 
     fn owner_ends(&mut self, owner: Owner, code: Option<i32>) {
         match owner {
-            Owner::Client(caller) => self.clients.session_ended(caller, SessionEnd { code }),
+            Owner::Client(caller) | Owner::Copy(caller) => {
+                self.clients.session_ended(caller, SessionEnd { code });
+            }
             Owner::Probe { container, probe } => self.probe_ends(container, probe, code, Now::read()),
         }
     }
@@ -214,6 +229,9 @@ impl Keeper {
         let Some(session) = self.sessions.get_mut(&number) else { return };
         let wanted = matches!(session.phase, SessionPhase::Queued(Wanted::Yes));
         match launched {
+            Ok(starting) if matches!(session.owner, Owner::Copy(_)) && wanted => {
+                self.copy_runs(number, starting);
+            }
             Ok(starting) => {
                 let watched = epoll_add(&self.epoll, &starting.pidfd, Source::SessionProcess(number))
                     .and_then(|()| epoll_add(&self.epoll, &starting.report, Source::Report(number)));
@@ -225,6 +243,63 @@ impl Keeper {
             }
             Err(error) => self.session_failed(number, error),
         }
+    }
+
+    /// Files into or out of a container, by a process that the client speaks to itself.
+    pub(super) fn copy(&mut self, caller: Caller, root: CopyRoot, job: CopyJob) {
+        match self.begin_copy(caller, root, job) {
+            Ok(()) => self.clients.becomes_session(caller.client),
+            Err(error) => self.clients.reply(caller, Err(error)),
+        }
+    }
+
+    fn begin_copy(&mut self, caller: Caller, root: CopyRoot, job: CopyJob) -> Result<(), EngineError> {
+        let (sandbox, container, stopped) = match root {
+            CopyRoot::Running(id) => {
+                let missing = || EngineError::NoContainer(id.clone());
+                let number = *self.numbers.get(&id).ok_or_else(missing)?;
+                let held = self.containers.get(&number).ok_or_else(missing)?;
+                if !matches!(held.phase, Phase::Running(_)) {
+                    return Err(EngineError::NotRunning(id));
+                }
+                (held.sandbox.clone(), Some(number), None)
+            }
+            CopyRoot::Stopped { sandbox, spec } => {
+                let WritableLayer::Kept(layer) = &spec.writable_layer else {
+                    return Err(EngineError::NotRunning(spec.id));
+                };
+                let uses = |held: &super::Container| {
+                    held.sandbox == sandbox && !matches!(held.phase, Phase::Exited { .. })
+                };
+                if self.containers.values().any(uses) {
+                    return Err(EngineError::Conflict { what: format!("the layer {layer} is in use, and") });
+                }
+                (sandbox, None, Some(spec))
+            }
+        };
+        let held = self.sandboxes.get(&sandbox).filter(|held| matches!(held.phase, SandboxPhase::Made));
+        let sandbox = held.map(|held| held.spec.clone()).ok_or(EngineError::NoSandbox(sandbox))?;
+        let request = Box::new(CopyRequest { sandbox, stopped, job });
+        let session = self.add_session(Owner::Copy(caller), container.unwrap_or(NO_CONTAINER))?;
+        self.spawners.push(Job::Copy { session, container, request });
+        Ok(())
+    }
+
+    /// Nothing is to be waited for: the client reads the report.
+    fn copy_runs(&mut self, number: SessionNumber, starting: Starting) {
+        let Starting { pid, pidfd, report, ends, .. } = starting;
+        if epoll_add(&self.epoll, &pidfd, Source::SessionProcess(number)).is_err() {
+            kill(&pidfd);
+        }
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        let owner = session.owner;
+        let ends = std::iter::once(report).chain(ends).collect();
+        self.owner_starts(owner, pid, &pidfd, ends);
+        let process = process::identify(pid);
+        if let Some(session) = self.sessions.get_mut(&number) {
+            session.phase = SessionPhase::Running { process, pid, pidfd };
+        }
+        self.session_process_ended(number);
     }
 
     fn session_failed(&mut self, number: SessionNumber, error: EngineError) {
@@ -340,7 +415,7 @@ impl Keeper {
 impl Owner {
     fn is(self, client: ClientId) -> bool {
         match self {
-            Self::Client(caller) => caller.client == client,
+            Self::Client(caller) | Self::Copy(caller) => caller.client == client,
             Self::Probe { .. } => false,
         }
     }

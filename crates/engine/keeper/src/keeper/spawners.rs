@@ -9,6 +9,7 @@ use wharf_engine::{ContainerId, ContainerSpec, EngineError, SandboxId, SandboxSp
 
 use super::clients::Caller;
 use super::embedded::cgroup::Freezer;
+use super::embedded::copy::CopyRequest;
 use super::embedded::exec::ExecRequest;
 use super::embedded::spawner::{self, Client, ClientError, Reply, Request};
 use super::embedded::{Host, Stdio};
@@ -70,6 +71,12 @@ pub enum Job {
         container: ContainerNumber,
         request: Box<ExecRequest>,
     },
+    /// Files into or out of a container; `container` is one that runs.
+    Copy {
+        session: SessionNumber,
+        container: Option<ContainerNumber>,
+        request: Box<CopyRequest>,
+    },
 }
 
 impl Job {
@@ -85,6 +92,7 @@ impl Job {
             | Self::Freeze { sandbox, .. }
             | Self::RemoveSandbox(sandbox) => Some(sandbox),
             Self::Exec { request, .. } => Some(&request.sandbox.id),
+            Self::Copy { request, .. } => Some(&request.sandbox.id),
             Self::RemoveVolume(_) => None,
         }
     }
@@ -112,6 +120,7 @@ impl Job {
             }
             Self::RemoveVolume(volume) => Request::RemoveVolume(volume.clone()),
             Self::Exec { request, .. } => Request::Exec((**request).clone()),
+            Self::Copy { request, .. } => Request::Copy((**request).clone()),
         }
     }
 }
@@ -218,6 +227,17 @@ impl Spawners {
                             continue;
                         }
                     },
+                    Job::Copy { container: Some(container), .. } => match pidfd(*container) {
+                        Some(pidfd) => spawner.client.send_exec(&job.request(), pidfd),
+                        None => {
+                            let message = "the container has ended".to_owned();
+                            let reply =
+                                Reply::Failed { error: EngineError::Internal { message }, unreaped: None };
+                            let outcome = Outcome::Replied { reply, pidfd: None, others: Vec::new() };
+                            failed.push((job, outcome));
+                            continue;
+                        }
+                    },
                     _ => spawner.client.send(&job.request(), stdio.as_ref()),
                 };
                 match sent {
@@ -255,7 +275,9 @@ impl Spawners {
     /// What may be done twice is done again; what may not is told of.
     fn retry(&mut self, ended: Option<(Job, u32)>) -> Option<(Job, Outcome)> {
         let (job, attempts) = ended?;
-        if matches!(job, Job::Start { .. } | Job::Exec { .. }) || attempts + 1 >= ATTEMPTS_MAX {
+        if matches!(job, Job::Start { .. } | Job::Exec { .. } | Job::Copy { .. })
+            || attempts + 1 >= ATTEMPTS_MAX
+        {
             return Some((job, Outcome::Died));
         }
         self.urgent.push_front((job, attempts + 1));

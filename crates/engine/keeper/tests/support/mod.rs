@@ -37,9 +37,10 @@ pub async fn world(test: &str) -> Option<World> {
     std::fs::create_dir_all(image.join("bin")).unwrap();
     std::fs::create_dir_all(image.join("tmp")).unwrap();
     std::fs::copy(busybox, image.join("bin/busybox")).unwrap();
-    for applet in
-        ["sh", "true", "false", "echo", "cat", "sleep", "seq", "yes", "head", "dd", "tr", "date", "usleep", "rm", "touch", "wc"]
-    {
+    for applet in [
+        "sh", "true", "false", "echo", "cat", "sleep", "seq", "yes", "head", "dd", "tr", "date", "usleep",
+        "rm", "touch", "wc",
+    ] {
         std::os::unix::fs::symlink("busybox", image.join("bin").join(applet)).unwrap();
     }
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
