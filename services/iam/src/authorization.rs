@@ -114,6 +114,7 @@ const ENTRIES: &[Entry<Iam>] = &[
     Entry::new("ListInstanceProfiles", on_any),
     Entry::new("ListInstanceProfilesForRole", on_role),
     Entry::new("ListPolicies", on_any),
+    Entry::new("ListPoliciesGrantingServiceAccess", on_arn),
     Entry::new("ListPolicyTags", on_policy),
     Entry::new("ListPolicyVersions", on_policy),
     Entry::new("ListRolePolicies", on_role),

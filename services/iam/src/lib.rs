@@ -31,6 +31,7 @@ pub mod managed;
 mod names;
 mod pages;
 mod password;
+mod plan;
 pub mod records;
 mod tags;
 mod uses;
@@ -57,6 +58,7 @@ pub fn register(builder: Builder) -> Builder {
         .table::<records::CredentialReport>()
         .table::<records::ServerCertificate>()
         .table::<records::UseRecord>()
+        .table::<records::AccessJob>()
         .table::<records::OidcProvider>()
         .table::<records::SamlProvider>()
 }

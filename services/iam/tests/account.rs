@@ -67,7 +67,7 @@ async fn the_summary_counts_what_is_there() {
     assert_eq!((summary["Users"], summary["Roles"], summary["Groups"]), (2, 1, 0));
     assert_eq!((summary["Policies"], summary["PolicyVersionsInUse"]), (1, 1));
     assert_eq!(summary["AccountAccessKeysPresent"], 1);
-    let keys: Vec<&str> = wharf_iam_api::types::SummaryKeyType::VALUES.to_vec();
+    let keys: Vec<&str> = types::SummaryKeyType::VALUES.to_vec();
     for key in summary.keys() {
         assert!(keys.contains(&key.as_str()), "{key}");
     }
@@ -91,11 +91,8 @@ async fn the_details_show_everybody_page_by_page_and_by_filter() {
     house.iam.attach_user_policy(&root, attach).await.unwrap();
     let (mut marker, mut seen, mut pages) = (None, [0; 4], 0);
     loop {
-        let input = types::GetAccountAuthorizationDetailsRequest {
-            marker,
-            max_items: Some(1),
-            ..Default::default()
-        };
+        let input =
+            types::GetAccountAuthorizationDetailsRequest { marker, max_items: Some(1), ..Default::default() };
         let page = house.iam.get_account_authorization_details(&root, input).await.unwrap();
         seen[0] += page.user_detail_list.unwrap().len();
         seen[1] += page.group_detail_list.unwrap().len();
@@ -188,8 +185,7 @@ async fn a_server_certificate_is_read_and_has_its_own_key() {
         .server_certificate_metadata
         .unwrap();
     assert_eq!(made.arn, format!("arn:aws:iam::{}:server-certificate/web", account()));
-    let stored =
-        house.store.snapshot().prefix::<wharf_iam::records::ServerCertificate>(b"").next().unwrap();
+    let stored = house.store.snapshot().prefix::<wharf_iam::records::ServerCertificate>(b"").next().unwrap();
     assert!(!stored.sealed_private_key.windows(7).any(|window| window == b"PRIVATE"));
     let rename = types::UpdateServerCertificateRequest {
         server_certificate_name: "web".into(),

@@ -37,11 +37,7 @@ async fn a_user_has_two_keys_that_verify_until_they_are_deactivated() {
     assert_eq!(*secret, first.secret_access_key);
     assert_eq!(found.status, KeyStatus::Active);
     assert_eq!(found.principal.user_id(), user.user_id);
-    let stored = house
-        .store
-        .snapshot()
-        .get::<wharf_iam::records::AccessKey>(&first.access_key_id)
-        .unwrap();
+    let stored = house.store.snapshot().get::<wharf_iam::records::AccessKey>(&first.access_key_id).unwrap();
     let secret = first.secret_access_key.as_bytes();
     assert!(!stored.sealed_secret.windows(secret.len()).any(|window| window == secret));
 

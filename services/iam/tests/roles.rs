@@ -47,7 +47,13 @@ async fn what_terraform_reads_of_a_role_is_there_and_ends_with_it() {
     let profiles =
         types::ListInstanceProfilesForRoleRequest { role_name: "task".into(), ..Default::default() };
     assert!(
-        house.iam.list_instance_profiles_for_role(&root, profiles).await.unwrap().instance_profiles.is_empty()
+        house
+            .iam
+            .list_instance_profiles_for_role(&root, profiles)
+            .await
+            .unwrap()
+            .instance_profiles
+            .is_empty()
     );
 
     let update = types::UpdateRoleRequest { role_name: "task".into(), ..Default::default() };
@@ -231,9 +237,8 @@ async fn the_last_use_of_a_role_is_told_before_and_after_it_is_written() {
         role_name: "r".into(),
         session_name: "s".into(),
     };
-    let last = async || {
-        house.iam.get_role(&house.root(), get_role("r")).await.unwrap().role.role_last_used.unwrap()
-    };
+    let last =
+        async || house.iam.get_role(&house.root(), get_role("r")).await.unwrap().role.role_last_used.unwrap();
     let region = "eu-west-1".parse().unwrap();
     for (at, flush) in [(1_000, true), (2_000, false), (1_500, true)] {
         house.iam.used(&PrincipalUse {

@@ -1,5 +1,6 @@
 //! The operations of the API, one file a resource. Here they are only put behind the trait.
 
+mod access_advisor;
 mod access_key;
 mod account;
 mod attachment;
@@ -91,6 +92,7 @@ operations! {
     detach_role_policy(types::DetachRolePolicyRequest) -> ();
     detach_user_policy(types::DetachUserPolicyRequest) -> ();
     generate_credential_report(()) -> types::GenerateCredentialReportResponse;
+    generate_service_last_accessed_details(types::GenerateServiceLastAccessedDetailsRequest) -> types::GenerateServiceLastAccessedDetailsResponse;
     get_access_key_last_used(types::GetAccessKeyLastUsedRequest) -> types::GetAccessKeyLastUsedResponse;
     get_account_authorization_details(types::GetAccountAuthorizationDetailsRequest) -> types::GetAccountAuthorizationDetailsResponse;
     get_account_password_policy(()) -> types::GetAccountPasswordPolicyResponse;
@@ -109,6 +111,8 @@ operations! {
     get_role_policy(types::GetRolePolicyRequest) -> types::GetRolePolicyResponse;
     get_saml_provider(types::GetSAMLProviderRequest) -> types::GetSAMLProviderResponse;
     get_server_certificate(types::GetServerCertificateRequest) -> types::GetServerCertificateResponse;
+    get_service_last_accessed_details(types::GetServiceLastAccessedDetailsRequest) -> types::GetServiceLastAccessedDetailsResponse;
+    get_service_last_accessed_details_with_entities(types::GetServiceLastAccessedDetailsWithEntitiesRequest) -> types::GetServiceLastAccessedDetailsWithEntitiesResponse;
     get_service_linked_role_deletion_status(types::GetServiceLinkedRoleDeletionStatusRequest) -> types::GetServiceLinkedRoleDeletionStatusResponse;
     get_user(types::GetUserRequest) -> types::GetUserResponse;
     get_user_policy(types::GetUserPolicyRequest) -> types::GetUserPolicyResponse;
@@ -127,6 +131,7 @@ operations! {
     list_open_id_connect_provider_tags(types::ListOpenIDConnectProviderTagsRequest) -> types::ListOpenIDConnectProviderTagsResponse;
     list_open_id_connect_providers(types::ListOpenIDConnectProvidersRequest) -> types::ListOpenIDConnectProvidersResponse;
     list_policies(types::ListPoliciesRequest) -> types::ListPoliciesResponse;
+    list_policies_granting_service_access(types::ListPoliciesGrantingServiceAccessRequest) -> types::ListPoliciesGrantingServiceAccessResponse;
     list_policy_tags(types::ListPolicyTagsRequest) -> types::ListPolicyTagsResponse;
     list_policy_versions(types::ListPolicyVersionsRequest) -> types::ListPolicyVersionsResponse;
     list_role_policies(types::ListRolePoliciesRequest) -> types::ListRolePoliciesResponse;

@@ -4,6 +4,7 @@
 //! and die with them, and found by name through an index; so a new name moves nothing, and what
 //! refers to a deleted one never finds a namesake. Names differ by more than case.
 
+mod access_job;
 mod account;
 mod certificate;
 mod group;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use wharf_core::AccountId;
 use wharf_state::Key as _;
 
+pub use access_job::{AccessEntity, AccessJob, EntityKind, ServiceAccess};
 pub(crate) use account::BY_ALIAS;
 pub use account::{Account, CredentialReport, PasswordPolicy};
 pub use certificate::ServerCertificate;

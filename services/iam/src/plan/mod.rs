@@ -1,0 +1,3 @@
+//! Decisions, pure.
+
+pub mod access;
