@@ -155,20 +155,21 @@ pub fn cargo_deny() -> Result<PathBuf> {
 
 /// Builds the static `hello` of the examples; returns its path.
 pub fn hello() -> Result<PathBuf> {
+    Ok(build_static("wharf-example-hello")?.join("wharf-example-hello"))
+}
+
+/// Builds the static programs that look at containers from inside; returns their directory.
+pub fn probes() -> Result<PathBuf> {
+    build_static("wharf-engine-probes")
+}
+
+/// Builds a package that runs where there are no libraries; returns where its programs are.
+fn build_static(package: &str) -> Result<PathBuf> {
     let folder = target().join("static");
     let mut build = cargo();
-    build.args([
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        "wharf-example-hello",
-        "--target",
-        TARGET,
-        "--target-dir",
-    ]);
+    build.args(["build", "--quiet", "--release", "--package", package, "--target", TARGET, "--target-dir"]);
     run(build.arg(&folder).env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
-    Ok(folder.join(TARGET).join("release/wharf-example-hello"))
+    Ok(folder.join(TARGET).join("release"))
 }
 
 /// Static linking needs an explicit target, or build scripts and macros would be linked statically too.

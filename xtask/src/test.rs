@@ -94,7 +94,8 @@ fn deny(_options: &Options) -> Result<()> {
 }
 
 fn unit(_options: &Options) -> Result<()> {
-    setup::run(setup::cargo().args(["test", "--locked", "--workspace"]))
+    let probes = setup::probes()?;
+    setup::run(setup::cargo().args(["test", "--locked", "--workspace"]).env("WHARF_PROBES_DIR", probes))
 }
 
 fn roundtrip(options: &Options) -> Result<()> {

@@ -13,7 +13,8 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 const FILE_LINES_MAX: usize = 700;
 
 /// The only packages that may hold `unsafe` (law 6).
-const UNSAFE_PACKAGES: [&str; 3] = ["wharf-engine-embedded", "wharf-engine-keeper", "wharf-network"];
+const UNSAFE_PACKAGES: [&str; 4] =
+    ["wharf-engine-embedded", "wharf-engine-keeper", "wharf-network", "wharf-engine-probes"];
 
 /// Words that belong to AWS and have no place in the engine (law 4).
 const AWS_WORDS: [&str; 8] =

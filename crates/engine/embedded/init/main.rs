@@ -60,6 +60,7 @@ fn exit(code: usize) -> ! {
 
 const CHILD: isize = 17;
 const NO_HANG: usize = 1;
+const SET_DUMPABLE: usize = 4;
 const SET_NAME: usize = 15;
 const SET_CHILD_SUBREAPER: usize = 36;
 
@@ -86,6 +87,10 @@ extern "C" fn main(stack: *const usize) -> ! {
     call(number::PRCTL, [SET_NAME, b"wharf-init\0".as_ptr() as usize, 0, 0]);
     // Where it is not process 1, its container's orphans still are its own.
     call(number::PRCTL, [SET_CHILD_SUBREAPER, 1, 0, 0]);
+    if child == 0 {
+        // The sandbox's, which belongs to no container: none may trace it, or read what it has.
+        call(number::PRCTL, [SET_DUMPABLE, 0, 0, 0]);
+    }
     let all = u64::MAX;
     loop {
         reap(child);

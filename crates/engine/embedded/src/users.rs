@@ -191,7 +191,8 @@ fn make(host: &Host, range: Range) -> io::Result<OwnedFd> {
     let open = |file: &str, flags| {
         rustix::fs::openat(&host.proc, format!("{pid}/{file}"), flags | OFlags::CLOEXEC, Mode::empty())
     };
-    for file in ["uid_map", "gid_map"] {
+    // Who is in it may write the last one itself, to any projects of the host, as long as nobody has.
+    for file in ["uid_map", "gid_map", "projid_map"] {
         rustix::io::write(open(file, OFlags::WRONLY)?, map.as_bytes())?;
     }
     Ok(open("ns/user", OFlags::RDONLY)?)

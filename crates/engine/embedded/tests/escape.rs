@@ -20,6 +20,8 @@ use wharf_engine::{IpcMode, PidMode, SandboxResources, SandboxSpec, Users};
 
 /// As many as are promised, at the least.
 const PROBES_MIN: usize = 100;
+/// What not every kernel has, or not every kind of cgroup.
+const SKIPPED_MAX: usize = 12;
 const SECRET: &str = "wharf-escape-8c1f2a";
 
 /// What the host puts in the way, as arguments for the program.
@@ -75,8 +77,8 @@ fn finds_nothing(engine: &Engine, sandbox: &SandboxSpec, capabilities: &[&str], 
         let outcome = outcomes.get(*name).map(|(outcome, _)| outcome.as_str());
         assert_eq!(outcome, Some("escaped"), "{name} is not open to {capabilities:?}");
     }
-    let skipped = outcomes.values().filter(|(outcome, _)| outcome == "skipped").count();
-    assert!(skipped <= 6, "{outcomes:#?}");
+    let skipped: Vec<_> = outcomes.iter().filter(|(_, (outcome, _))| outcome == "skipped").collect();
+    assert!(skipped.len() <= SKIPPED_MAX, "{skipped:#?}");
 }
 
 fn start() -> Option<Engine> {
@@ -122,9 +124,11 @@ fn a_capability_opens_what_it_is_for() {
     for (capabilities, open) in [
         (&["SYS_PTRACE"][..], &[][..]),
         (&["NET_ADMIN"], &["network-links", "network-filter"]),
-        (&["SYS_NICE"], &["priority", "real-time"]),
+        (&["SYS_NICE"], &["priority"]),
         (&["LINUX_IMMUTABLE"], &["immutable-flag"]),
-        (&["DAC_READ_SEARCH", "SYS_CHROOT", "AUDIT_CONTROL", "MKNOD"], &[]),
+        (&["SYS_CHROOT", "AUDIT_CONTROL", "MKNOD"], &[]),
+        // With any runtime: a file of the host's disk is mounted at /etc/hosts, and its handle leads on.
+        (&["DAC_READ_SEARCH"], &["open-by-handle-shocker"]),
     ] {
         finds_nothing(&engine, &host, capabilities, open);
     }
@@ -135,8 +139,10 @@ fn a_capability_opens_what_it_is_for() {
 #[test]
 fn every_capability_of_its_own_users_reaches_nothing_of_the_host() {
     let Some(engine) = start() else { return };
-    // New namespaces below its own may be made, and it may do in them as it likes.
+    // It has every capability already; new namespaces below its own may be made, and it may do in them
+    // as it likes.
     let open = [
+        "raise-capabilities",
         "clone-user-namespace",
         "clone3-user-namespace",
         "unshare-user",
