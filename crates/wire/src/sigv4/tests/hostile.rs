@@ -112,3 +112,109 @@ fn canonical_of(request: &TestRequest, service: &str) -> Option<(Vec<u8>, Vec<u8
     let rest = format!("{} {} {}", claim.access_key_id(), claim.scope_text(), claim.signature);
     Some((canonical, rest.into_bytes()))
 }
+
+/// How many rounds a fuzz harness runs: `WHARF_FUZZ`, or `default`.
+fn rounds(default: u64) -> u64 {
+    std::env::var("WHARF_FUZZ").ok().and_then(|count| count.parse().ok()).unwrap_or(default)
+}
+
+/// The signature alone is changed, the request never: bits flipped, digits swapped, cut, doubled,
+/// taken from another request, put into upper case. None is taken but the one that is right.
+#[test]
+fn no_mutated_signature_is_accepted() {
+    use wharf_core::{Rng as _, SeededRng};
+    let rng = SeededRng::new(23);
+    let below = |bound: usize| rng.below(bound as u64) as usize;
+    let (now, cases) = botocore_vectors();
+    struct Case {
+        name: String,
+        service: String,
+        method: String,
+        path: String,
+        query: String,
+        body: Vec<u8>,
+        /// With an `authorization` header only in the header form.
+        headers: HeaderMap,
+        authorization: Option<String>,
+        signature: String,
+        verifier: Verifier,
+    }
+    let cases: Vec<Case> = cases
+        .into_iter()
+        .map(|(name, service, session_token, request)| {
+            let mut headers = request.header_map().unwrap();
+            let authorization =
+                headers.remove("authorization").map(|value| value.to_str().unwrap().to_owned());
+            let place = authorization.as_deref().unwrap_or(&request.query);
+            let signature = place.split("Signature=").nth(1).unwrap();
+            let signature = signature.split(['&', ',']).next().unwrap().trim().to_owned();
+            Case {
+                name: name.to_owned(),
+                service: service.to_owned(),
+                method: request.method,
+                path: request.path,
+                query: request.query,
+                body: request.body,
+                headers,
+                authorization,
+                signature,
+                verifier: Verifier::new(Arc::new(OneKey {
+                    session_token,
+                    ..OneKey::long_term()
+                })),
+            }
+        })
+        .collect();
+    let mut accepted_unchanged = 0;
+    let count = rounds(5000);
+    for round in 0..count {
+        let case = &cases[below(cases.len())];
+        let mut signature = case.signature.clone().into_bytes();
+        match below(8) {
+            0 => {
+                let at = below(signature.len());
+                signature[at] ^= 1 << below(7);
+            }
+            1 => {
+                let (left, right) = (below(signature.len()), below(signature.len()));
+                signature.swap(left, right);
+            }
+            2 => signature.truncate(below(signature.len() + 1)),
+            3 => signature.extend_from_within(..below(65)),
+            4 => signature = cases[below(cases.len())].signature.clone().into_bytes(),
+            5 => signature.make_ascii_uppercase(),
+            6 => signature = rng.hex(64).into_bytes(),
+            _ => {
+                let at = below(signature.len());
+                signature[at] = b"0123456789abcdef"[below(16)];
+            }
+        }
+        let Ok(signature) = String::from_utf8(signature) else { continue };
+        let mut headers = case.headers.clone();
+        let mut query = case.query.clone();
+        match &case.authorization {
+            Some(authorization) => {
+                let changed = authorization.replace(&case.signature, &signature);
+                let Ok(value) = HeaderValue::from_str(&changed) else { continue };
+                headers.insert("authorization", value);
+            }
+            None => query = query.replace(&case.signature, &signature),
+        }
+        let parts = SignedParts {
+            method: &case.method,
+            path: &case.path,
+            query: &query,
+            headers: &headers,
+            body: &case.body,
+        };
+        let Ok(Some(claim)) = Claim::read(&parts) else { continue };
+        // White space around it, or an escape of a digit, is another spelling of the same signature.
+        let same = claim.signature == case.signature;
+        let taken =
+            case.verifier.verify(&claim, &parts, &case.service, Policy::of(&case.service), now).is_ok();
+        assert_eq!(taken, same, "round {round}: {} with {signature}", case.name);
+        accepted_unchanged += u64::from(taken);
+    }
+    // The harness itself would accept what is right: it does so when a change changes nothing.
+    assert!(accepted_unchanged > 0, "no round of {count} left a signature as it was");
+}
