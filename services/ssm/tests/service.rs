@@ -485,6 +485,8 @@ async fn parameters_of_aws_that_are_true_are_served() {
     assert_eq!(region.value.as_deref(), Some("us-east-1"));
     let arn = "arn:aws:ssm:eu-west-1::parameter/aws/service/global-infrastructure/regions/us-east-1";
     assert_eq!(region.arn.as_deref(), Some(arn));
+    let reference = house.get("/aws/reference/secretsmanager/x", true).await.unwrap_err();
+    assert_eq!(reference.code, "NotImplemented");
     let image = "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id";
     assert_eq!(house.get(image, false).await.unwrap_err().code, "ParameterNotFound");
 }

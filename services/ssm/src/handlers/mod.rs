@@ -87,8 +87,14 @@ impl From<Refusal> for ApiError {
     }
 }
 
+/// How the names of references to secrets begin, which AWS resolves by way of Secrets Manager.
+const SECRET_REFERENCE: &str = "/aws/reference/secretsmanager/";
+
 /// The names that a text may stand for in the caller's scope; none when it points elsewhere.
 pub fn names_here(scope: &Scope, text: &str) -> Result<Reference, ApiError> {
+    if text.starts_with(SECRET_REFERENCE) {
+        return Err(ApiError::not_implemented(format_args!("parameters below {SECRET_REFERENCE}")));
+    }
     let mut reference = Reference::parse(text).map_err(Refusal::from)?;
     if reference
         .place
