@@ -210,9 +210,9 @@ fn seccomp() -> Value {
                 "fspick", "io_uring_setup", "kcmp", "kexec_load", "kexec_file_load", "mount", "mount_setattr",
                 "move_mount", "move_pages", "open_by_handle_at", "open_tree", "perf_event_open", "pivot_root",
                 "process_vm_readv", "quotactl", "setns", "swapon", "swapoff", "syslog", "umount2", "unshare",
-                "userfaultfd", "vhangup", "clone3",
+                "userfaultfd", "vhangup",
             ],
             "action": "SCMP_ACT_ERRNO", "errnoRet": 1,
-        }],
+        }, { "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38 }],
     })
 }
