@@ -22,9 +22,12 @@ const PORT_MAPPINGS_MAX: usize = 100;
 /// Fargate's longest `stopTimeout` and `startTimeout`.
 const FARGATE_TIMEOUT_SECS_MAX: u32 = 120;
 const TIMEOUT_SECS_MIN: u32 = 2;
+/// `max-buffer-size` of the `non-blocking` mode (Developer Guide, `LogConfiguration`).
+const LOG_BUFFER_BYTES_DEFAULT: u64 = 10 << 20;
 
-/// Options of the `awslogs` driver that are acted on. `mode` and `max-buffer-size` say how the driver
-/// buffers: Wharf's is on disk and neither blocks the container nor drops output.
+/// Options of the `awslogs` driver that are acted on. With `mode` `non-blocking`, output beyond
+/// `max-buffer-size` that no log stream has taken is dropped, the oldest first; otherwise it is kept on
+/// disk for as long as that takes.
 const AWSLOGS_OPTIONS: [&str; 6] = [
     "awslogs-group",
     "awslogs-region",
@@ -332,12 +335,32 @@ fn log_configuration(given: types::LogConfiguration) -> Result<LogConfiguration,
         Some("true") => true,
         Some(_) => return invalid("Log driver awslogs option awslogs-create-group must be true or false."),
     };
-    if options.get("mode").is_some_and(|mode| !matches!(mode.as_str(), "blocking" | "non-blocking")) {
-        return invalid("Log driver option mode must be blocking or non-blocking.");
-    }
+    let buffer_bytes_max = match options.get("mode").map(String::as_str) {
+        None | Some("blocking") => None,
+        Some("non-blocking") => Some(buffer_size(options.get("max-buffer-size"))?),
+        Some(_) => return invalid("Log driver option mode must be blocking or non-blocking."),
+    };
     let stream_prefix = option("awslogs-stream-prefix");
-    let awslogs = AwsLogs { group, region, stream_prefix, create_group };
+    let awslogs = AwsLogs { group, region, stream_prefix, create_group, buffer_bytes_max };
     Ok(LogConfiguration { options, awslogs })
+}
+
+/// Bytes from `10m`, `512k`, `1g` or a plain number, as Docker has it.
+fn buffer_size(given: Option<&String>) -> Result<u64, ApiError> {
+    let Some(text) = given else { return Ok(LOG_BUFFER_BYTES_DEFAULT) };
+    let lower = text.to_ascii_lowercase();
+    let lower = lower.strip_suffix('b').unwrap_or(&lower);
+    let (number, unit) = match lower.as_bytes().last() {
+        Some(b'k') => (&lower[..lower.len() - 1], 1 << 10),
+        Some(b'm') => (&lower[..lower.len() - 1], 1 << 20),
+        Some(b'g') => (&lower[..lower.len() - 1], 1 << 30),
+        _ => (lower, 1),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    match bytes.filter(|bytes| *bytes > 0) {
+        Some(bytes) => Ok(bytes),
+        None => invalid(format!("Log driver option max-buffer-size is invalid: {text}")),
+    }
 }
 
 /// What Fargate does not take of a container.

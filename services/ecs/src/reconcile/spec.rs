@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use wharf_contracts::{ImageConfig, Interface, ResolvedImage};
+use wharf_engine::log::LogPolicy;
 use wharf_engine::{
     ContainerId, ContainerSpec, HealthCheck, HostEntry, Init, InitialContent, Mount, MountSource,
     ProcessSpec, Resources, RestartPolicy, Rlimit, SandboxId, SandboxResources, SandboxSpec, Tmpfs, Users,
@@ -12,13 +13,17 @@ use wharf_engine::{
 
 use crate::handlers::ATTEMPT_PERIOD_DEFAULT;
 use crate::records::{
-    ContainerDefinition, ContainerOverride, HealthCheck as HealthCheckRecord,
+    ContainerDefinition, ContainerOverride, HealthCheck as HealthCheckRecord, LogConfiguration,
     RestartPolicy as RestartPolicyRecord, Task, TaskDefinition, VolumesFrom,
 };
 
 /// Processes of one Fargate task.
 const TASK_PIDS_MAX: u32 = 4096;
 const MIB: u64 = 1024 * 1024;
+/// Of a log whose oldest part may be dropped.
+const LOG_SEGMENTS: u64 = 8;
+/// The engine's least.
+const LOG_SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 const GIB: u64 = 1024 * MIB;
 /// What `CMD-SHELL` runs its command with.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
@@ -112,6 +117,7 @@ pub fn container(
             Some(false) | None => Init::Program,
         },
         health: of.health_check.as_ref().map(health_check),
+        log: of.log_configuration.as_ref().map_or(LogPolicy::KeepAll, log_policy),
         restart: of.restart_policy.as_ref().filter(|policy| policy.enabled).map(restart_policy),
         tmpfs: of
             .tmpfs
@@ -184,6 +190,14 @@ fn health_check(of: &HealthCheckRecord) -> HealthCheck {
         retries: of.retries,
         start_period: seconds(of.start_period.unwrap_or(0)),
     }
+}
+
+/// As many segments as make the buffer, so that what is dropped at once is a small part of it.
+fn log_policy(of: &LogConfiguration) -> LogPolicy {
+    let Some(bytes) = of.awslogs.buffer_bytes_max else { return LogPolicy::KeepAll };
+    let segment_bytes = (bytes / LOG_SEGMENTS).max(LOG_SEGMENT_BYTES_MIN);
+    let segments = bytes.div_ceil(segment_bytes).max(2);
+    LogPolicy::DropOldest { segment_bytes, segments_max: u32::try_from(segments).unwrap_or(u32::MAX) }
 }
 
 fn restart_policy(of: &RestartPolicyRecord) -> RestartPolicy {

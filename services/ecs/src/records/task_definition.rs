@@ -277,4 +277,7 @@ pub struct AwsLogs {
     pub region: String,
     pub stream_prefix: Option<String>,
     pub create_group: bool,
+    /// `None`: all output is kept until the stream has it.
+    #[serde(default)]
+    pub buffer_bytes_max: Option<u64>,
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use wharf_contracts::ImageConfig;
 use wharf_ecs_api::{Ecs as _, types};
+use wharf_engine::log::LogPolicy;
 use wharf_engine::sim::Behaviour;
 use wharf_engine::{HealthCheck, InitialContent, Mount, MountSource, RestartPolicy, SandboxId, VolumeName};
 
 use crate::records::{ContainerHealth, ContainerStatus, StopCode, TaskStatus};
-use crate::testing::{World, container, context, definition, engine_id, run};
+use crate::testing::{World, container, context, definition, engine_id, logging, run};
 
 type Request = types::RegisterTaskDefinitionRequest;
 
@@ -164,9 +165,14 @@ async fn the_engine_is_asked_for_volumes_storage_health_and_restarts() {
         ..ImageConfig::default()
     };
     world.images.add("stateful", image);
+    let mut logged = logging(container("main"));
+    let options = logged.log_configuration.as_mut().unwrap().options.as_mut().unwrap();
+    options.insert("mode".to_owned(), "non-blocking".to_owned());
+    options.insert("max-buffer-size".to_owned(), "2m".to_owned());
     let request = with(|of| {
         of.volumes = Some(vec![volume("data"), volume("scratch")]);
         let main = &mut of.container_definitions[0];
+        main.log_configuration = logged.log_configuration;
         main.image = Some("stateful".into());
         main.mount_points = Some(vec![mount("scratch", "/var/data/tmp"), mount("data", "/var/data")]);
         main.health_check =
@@ -197,6 +203,7 @@ async fn the_engine_is_asked_for_volumes_storage_health_and_restarts() {
         ..Mount::volume(MountSource::Sandbox(name(1)), "/var/data/tmp")
     };
     assert_eq!(main.mounts, [data.clone(), scratch.clone()], "the outer one first");
+    assert_eq!(main.log, LogPolicy::DropOldest { segment_bytes: 256 << 10, segments_max: 8 });
     assert_eq!(main.init, wharf_engine::Init::Reaper);
     let expected = HealthCheck {
         args: vec!["/bin/sh".into(), "-c".into(), "exit 0".into()],
@@ -213,7 +220,7 @@ async fn the_engine_is_asked_for_volumes_storage_health_and_restarts() {
     // The other image declares no volume there.
     let plain = Mount { content: InitialContent::AsItIs, ..data };
     assert_eq!(side.mounts, [plain.read_only(), scratch.read_only()]);
-    assert_eq!((side.health, side.restart), (None, None));
+    assert_eq!((side.health, side.restart, side.log), (None, None, LogPolicy::KeepAll));
 }
 
 #[tokio::test]
