@@ -233,7 +233,9 @@ async fn a_restart_is_waited_for_past_the_keepers_death_and_called_off_by_a_stop
     world.engine.wait_container(&id).await.unwrap();
     let runs = support::lines(&world.log(&id).await, Stream::Stdout).len();
     let status = world.engine.status(&id).await.unwrap();
-    assert_eq!(runs as u32, status.restarts + 1);
+    // A start that the keeper died over may have run without being counted.
+    let counted = status.restarts + 1;
+    assert!([counted, counted + 1].contains(&(runs as u32)), "{runs} runs, {counted} counted");
     assert!(matches!(status.state, ContainerState::Exited { .. }), "{status:?}");
     world.end().await;
 }

@@ -133,20 +133,18 @@ impl Keeper {
         }
     }
 
-    /// Has the supervisor reap what earlier keepers left and is no container: spawners, and starts
-    /// that were cut off. A container that has ended is reaped once its exit is kept.
-    pub(super) fn have_debris_reaped(&mut self) {
-        let runs = |pid: u32| {
-            self.containers.values().any(|container| match &container.phase {
-                Phase::Running(running) => running.process.pid == pid,
-                Phase::Starting(_) | Phase::Restarting(_) | Phase::Exited { .. } => false,
-            })
-        };
-        let debris: Vec<u32> =
-            supervisor::left_by_earlier_keepers().into_iter().filter(|pid| !runs(*pid)).collect();
-        for pid in debris {
-            self.supervisor.tell(&Message::Reap(pid));
+    /// Tells the supervisor which of its children are containers. It reaps all others when they end:
+    /// spawners, starts that were cut off, what an earlier keeper's containers left.
+    pub(super) fn name_what_is_left(&mut self) {
+        let runs = self.containers.values().filter_map(|container| match &container.phase {
+            Phase::Running(running) => Some(running.process.pid),
+            Phase::Starting(_) | Phase::Restarting(_) | Phase::Exited { .. } => None,
+        });
+        let containers: Vec<u32> = runs.collect();
+        for some in containers.chunks(supervisor::PIDS_MAX) {
+            self.supervisor.tell(&Message::Containers(some.to_vec()));
         }
+        self.supervisor.tell(&Message::AllNamed);
     }
 
     /// Ends for a newer keeper, which finds everything as after a death.

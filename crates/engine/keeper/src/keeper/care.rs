@@ -461,9 +461,18 @@ impl Keeper {
         let Some(container) = self.containers.get_mut(&number) else { return };
         let starting = Starting { callers: Vec::new(), output, ends, input, signal: None };
         container.phase = Phase::Starting(Box::new(starting));
-        container.care_mut().now.restarts += 1;
-        self.persist_care(number, now);
         self.spawners.push(Job::Start { number, sandbox: Box::new(sandbox), spec });
+    }
+
+    /// Its program runs: if that is not for the first time, it counts.
+    pub(super) fn count_restart(&mut self, number: ContainerNumber, now: Now) {
+        let care = self.containers.get_mut(&number).and_then(|container| container.care.as_mut());
+        if let Some(care) = care
+            && care.now.restarting.take().is_some()
+        {
+            care.now.restarts += 1;
+            self.persist_care(number, now);
+        }
     }
 
     /// One that waits to be started again stays as it is. Whether there was one.

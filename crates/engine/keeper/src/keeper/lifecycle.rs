@@ -20,6 +20,7 @@ use super::clients::Caller;
 use super::embedded::exec::ExecBase;
 use super::embedded::spawner::{ClientError, Reply};
 use super::output::{ContainerEnds, Now, Output};
+use super::pipes;
 use super::process::{self, End};
 use super::spawners::{Job, Outcome};
 use super::supervisor::Message;
@@ -408,9 +409,7 @@ impl Keeper {
         let id = container.id.clone();
         let entry = Entry::Started { container: id.clone(), process, at: started_at };
         self.persist(&entry, now);
-        if let Some(care) = &mut container_of(&mut self.containers, number).care {
-            care.now.restarting = None;
-        }
+        self.count_restart(number, now);
         self.tell(number, now.timestamp(), EventKind::Started { pid: process.pid });
         self.begin_probing(number, now);
         let result = self.containers[&number].start_result();
@@ -464,7 +463,7 @@ impl Keeper {
 
     /// The engine failed: there was never such a container.
     fn not_started(&mut self, number: ContainerNumber, error: &EngineError, now: Now) {
-        let was_there = |held: &Container| held.care.as_ref().is_some_and(|care| care.now.restarts > 0);
+        let was_there = |held: &Container| held.care.as_ref().is_some_and(|care| care.now.restarting.is_some());
         if self.containers.get(&number).is_some_and(was_there) {
             // There was, and it had an exit: this one is its last.
             return self.start_failed(number, EXIT_NOT_STARTED, &error.to_string(), now);
@@ -645,7 +644,8 @@ impl Keeper {
         let result = self.host.tear_down();
         // Volumes outlive the engine; without any, their directory goes too.
         let _ = std::fs::remove_dir(paths::VOLUMES);
-        for dir in [paths::LOGS, paths::PIPES, paths::SANDBOXES] {
+        pipes::remove();
+        for dir in [paths::LOGS, paths::SANDBOXES] {
             // What is not there is removed.
             let _ = std::fs::remove_dir_all(dir);
         }
