@@ -43,6 +43,7 @@ mod netns;
 mod plan;
 mod rlimit;
 mod rootfs;
+pub mod sealed;
 mod seccomp;
 mod shared;
 mod spawn;

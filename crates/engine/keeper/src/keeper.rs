@@ -304,6 +304,9 @@ pub fn main_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// process with one thread. The caller waits for `ready` on this process's standard output; anything
 /// else there says why not.
 pub fn run(config: &KeeperConfig) -> ExitCode {
+    if let Err(error) = wharf_engine_embedded::sealed::execute_sealed() {
+        daemon::note(&format!("keeper: its program stays as it is: {error}"));
+    }
     let begun = match config.lock {
         Some(lock) => supervisor::succeed(lock).map_err(|error| error.to_string()),
         None => begin(config),
