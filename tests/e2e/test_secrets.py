@@ -84,8 +84,12 @@ def test_paginators_batches_and_filters(secrets):
     filters = [{"Key": "name", "Values": [prefix]}]
     pages = secrets.get_paginator("list_secrets").paginate(Filters=filters, SortBy="name", PaginationConfig={"PageSize": 4})
     assert [secret["Name"] for page in pages for secret in page["SecretList"]] == names
-    pages = secrets.get_paginator("batch_get_secret_value").paginate(Filters=filters, MaxResults=10)
-    assert [value["SecretString"] for page in pages for value in page["SecretValues"]] == names
+    found, token = [], {}
+    while token is not None:
+        page = secrets.batch_get_secret_value(Filters=filters, MaxResults=10, **token)
+        found += [value["SecretString"] for value in page["SecretValues"]]
+        token = {"NextToken": page["NextToken"]} if "NextToken" in page else None
+    assert found == names
     batch = secrets.batch_get_secret_value(SecretIdList=[names[0], "none"])
     assert [value["Name"] for value in batch["SecretValues"]] == [names[0]]
     assert [error["ErrorCode"] for error in batch["Errors"]] == ["ResourceNotFoundException"]
@@ -212,7 +216,8 @@ def test_no_secret_is_in_clear_on_the_disk_or_in_a_log(new_wharf, monkeypatch):
             return None
 
     def everything(turn):
-        ssm, secrets, iam = (wharf.client(service) for service in ("ssm", "secretsmanager", "iam"))
+        # Our own checks are what is tried, so that the client makes none.
+        ssm, secrets, iam = (wharf.client(service, parameter_validation=False) for service in ("ssm", "secretsmanager", "iam"))
         name = f"turn-{turn}"
         for kind in ("String", "SecureString"):
             put = {"Name": f"/{name}/{kind}", "Type": kind}
@@ -234,6 +239,8 @@ def test_no_secret_is_in_clear_on_the_disk_or_in_a_log(new_wharf, monkeypatch):
         attempt(secrets.put_secret_value, SecretId=name, SecretString=marker(f"secret-long-{turn}") * 2000)
         attempt(secrets.put_secret_value, SecretId="a b", SecretString=marker(f"secret-id-{turn}"))
         attempt(secrets.put_secret_value, SecretId=name, SecretString=marker(f"secret-token-{turn}"), ClientRequestToken="short")
+        attempt(secrets.put_secret_value, SecretId=name, SecretString=[marker(f"secret-list-{turn}")])
+        attempt(ssm.put_parameter, Name="x", Type="None", Value=marker(f"parameter-type-{turn}"))
         secrets.get_secret_value(SecretId=name)
         wharf.client("secretsmanager", region="eu-west-1").get_secret_value(SecretId=name)
         secrets.batch_get_secret_value(SecretIdList=[name])
@@ -270,7 +277,7 @@ def test_no_secret_is_in_clear_on_the_disk_or_in_a_log(new_wharf, monkeypatch):
         seen += len(content)
         for what, secret in unwanted.items():
             assert secret.encode() not in content, f"{what} is in {path}"
-    assert seen > 100_000
+    assert seen > 100_000 and "TRACE" in wharf.log
     assert "turn-1" in "".join(path.read_bytes().decode(errors="replace") for path in files_below(wharf.directory / "state"))
 
 
