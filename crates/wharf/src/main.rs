@@ -7,6 +7,8 @@
 mod admin;
 mod cli;
 mod credentials;
+#[cfg(test)]
+mod enforcement;
 mod failure;
 mod layout;
 mod output;
