@@ -107,10 +107,10 @@ def test_a_user_does_what_it_may_and_is_told_in_the_words_of_aws_what_it_may_not
     assert refused(ecs.run_task, **run_task("words")) == user.denial("ecs:RunTask", f"{DEFINITION}/words:1")
     assert user.client("sts").get_caller_identity()["Arn"] == user.arn
     message = refused(user.client("ec2").describe_vpcs, code="UnauthorizedOperation")
-    assert message.startswith("You are not authorized to perform this operation. " + user.denial("ec2:DescribeVpcs", "*"))
-    assert refused(user.client("iam").list_users, code="AccessDenied") == user.denial(
-        "iam:ListUsers", f"arn:aws:iam::{ACCOUNT}:user/"
-    )
+    said = "You are not authorized to perform this operation. "
+    assert message.startswith(said + user.denial("ec2:DescribeVpcs", "*"))
+    me = {"UserName": user.name}
+    assert refused(user.client("iam").get_user, code="AccessDenied", **me) == user.denial("iam:GetUser", user.arn)
 
 
 def test_the_aws_cli_shows_the_sentence(server):
@@ -149,10 +149,11 @@ def test_a_role_is_passed_by_whom_may_pass_it_to_tasks_alone(server):
 
 def test_tags_of_the_request_and_of_the_resource_decide(server):
     blue = {"StringEquals": {"aws:RequestTag/team": "blue"}, "ForAllValues:StringEquals": {"aws:TagKeys": ["team"]}}
+    own = {"StringEquals": {"aws:ResourceTag/team": "${aws:PrincipalTag/team}"}}
     user = User(
         server,
         statement("Allow", ["ecs:CreateCluster", "ecs:TagResource"], **blue),
-        statement("Allow", "ecs:UpdateClusterSettings", StringEquals={"aws:ResourceTag/team": "${aws:PrincipalTag/team}"}),
+        statement("Allow", "ecs:UpdateClusterSettings", **own),
     )
     server.client("iam").tag_user(UserName=user.name, Tags=[{"Key": "team", "Value": "blue"}])
     ecs = user.client("ecs")
@@ -241,10 +242,11 @@ def test_sessions_may_what_role_and_session_policy_allow_and_end_with_their_role
     role = f"role-{uuid.uuid4().hex[:8]}"
     trust = {"Effect": "Allow", "Principal": {"AWS": user.arn}, "Action": "sts:AssumeRole"}
     arn = iam.create_role(RoleName=role, AssumeRolePolicyDocument=document(trust))["Role"]["Arn"]
-    iam.put_role_policy(RoleName=role, PolicyName="own", PolicyDocument=document(statement("Allow", ["ecs:*", "logs:*"])))
+    own = document(statement("Allow", ["ecs:*", "logs:*"]))
+    iam.put_role_policy(RoleName=role, PolicyName="own", PolicyDocument=own)
 
     def session(**options):
-        given = user.client("sts").assume_role(RoleArn=arn, RoleSessionName="s", **options)["Credentials"]
+        given = user.client("sts").assume_role(RoleArn=arn, RoleSessionName="ci", **options)["Credentials"]
         return lambda service: boto3.client(
             service,
             endpoint_url=server.endpoint,
@@ -258,13 +260,13 @@ def test_sessions_may_what_role_and_session_policy_allow_and_end_with_their_role
     whole, narrow = session(), session(Policy=document(statement("Allow", "logs:*")))
     whole("ecs").list_clusters()
     narrow("logs").describe_log_groups()
-    who = f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/s"
+    who = f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/ci"
     assert refused(narrow("ecs").list_clusters) == (
         f"User: {who} is not authorized to perform: ecs:ListClusters on resource: * "
         "because no session policy allows the ecs:ListClusters action"
     )
     stranger = User(server)
-    assert refused(stranger.client("sts").assume_role, code="AccessDenied", RoleArn=arn, RoleSessionName="s") == (
+    assert refused(stranger.client("sts").assume_role, code="AccessDenied", RoleArn=arn, RoleSessionName="ci") == (
         f"User: {stranger.arn} is not authorized to perform: sts:AssumeRole on resource: {arn}"
     )
     iam.delete_role_policy(RoleName=role, PolicyName="own")
