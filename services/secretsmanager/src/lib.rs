@@ -36,7 +36,7 @@ use wharf_secretsmanager_api::errors;
 use wharf_state::{Builder, Snapshot, Store, Transaction};
 use wharf_vault::Vault;
 
-use plan::id::{Partial, SecretId};
+use plan::id::{Candidate, Partial, SecretId};
 use records::{Secret, Version};
 
 pub use authorization::authorization;
@@ -97,10 +97,7 @@ fn parse_id(text: &str) -> Result<SecretId, ApiError> {
 
 /// Where a secret is looked for, and under which (name, suffix) pairs. The region is the caller's:
 /// an ARN of another region is not found in this one.
-fn places<'a>(
-    context: &RequestContext,
-    id: &'a SecretId,
-) -> Option<(Scope, Vec<(&'a str, Option<&'a str>)>)> {
+fn places<'a>(context: &RequestContext, id: &'a SecretId) -> Option<(Scope, Vec<Candidate<'a>>)> {
     let own = context.scope.clone();
     match id {
         SecretId::Name(_) => Some((own, id.candidates(Partial::Allowed))),

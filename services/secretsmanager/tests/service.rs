@@ -597,10 +597,8 @@ async fn passwords_are_made() {
 
 #[test]
 fn requests_and_answers_do_not_show_values_when_debugged() {
-    let request = types::CreateSecretRequest {
-        secret_binary: Some(b"hunter2".to_vec()),
-        ..create("shown", "hunter2")
-    };
+    let request =
+        types::CreateSecretRequest { secret_binary: Some(b"hunter2".to_vec()), ..create("shown", "hunter2") };
     let answer = types::BatchGetSecretValueResponse {
         secret_values: Some(vec![types::SecretValueEntry {
             name: Some("shown".into()),

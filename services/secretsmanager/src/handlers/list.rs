@@ -8,7 +8,7 @@ use wharf_state::{Key as _, Snapshot};
 
 use super::page::{Order, PageRequest};
 use super::{labelled, tag, versions};
-use crate::plan::filter::{Filter, Key, Subject};
+use crate::plan::filter::{Attribute, Filter, Subject};
 use crate::records::{Secret, Version};
 use crate::{SecretsManager, find, no_secret, parse_id};
 
@@ -119,13 +119,13 @@ pub fn from_api(filters: Vec<types::Filter>) -> Result<Vec<Filter>, ApiError> {
         .into_iter()
         .map(|filter| {
             let key = match filter.key.as_ref().map(types::FilterNameStringType::as_str) {
-                Some("description") => Key::Description,
-                Some("name") => Key::Name,
-                Some("tag-key") => Key::TagKey,
-                Some("tag-value") => Key::TagValue,
-                Some("primary-region") => Key::PrimaryRegion,
-                Some("owning-service") => Key::OwningService,
-                Some("all") => Key::All,
+                Some("description") => Attribute::Description,
+                Some("name") => Attribute::Name,
+                Some("tag-key") => Attribute::TagKey,
+                Some("tag-value") => Attribute::TagValue,
+                Some("primary-region") => Attribute::PrimaryRegion,
+                Some("owning-service") => Attribute::OwningService,
+                Some("all") => Attribute::All,
                 _ => return Err(errors::invalid_parameter_exception("Invalid filter key")),
             };
             match filter.values {

@@ -37,7 +37,7 @@ impl SecretsManager {
                     change.secret.description = Some(description);
                 }
                 if let Some(key) = key {
-                    seal_again(&mut change, key)?;
+                    seal_again(&mut change, key.as_ref())?;
                 }
                 let version_id = match value {
                     None => None,
@@ -59,13 +59,13 @@ impl SecretsManager {
 
 /// Another KMS key: the versions that rotation knows are sealed again with it, older ones stay as
 /// they are.
-fn seal_again(change: &mut Change<'_, '_>, key: Option<KeyName>) -> Result<(), ApiError> {
-    change.secret.key.clone_from(&key);
+fn seal_again(change: &mut Change<'_, '_>, key: Option<&KeyName>) -> Result<(), ApiError> {
+    change.secret.key = key.cloned();
     for version in change.versions() {
         let known = [CURRENT, PREVIOUS, PENDING].iter().any(|&stage| version.stages.contains(stage));
-        if known && version.key != key {
+        if known && version.key.as_ref() != key {
             let value = sealing::unseal(change.vault, &version)?;
-            let mut again = Version { key: key.clone(), ..Version::clone(&version) };
+            let mut again = Version { key: key.cloned(), ..Version::clone(&version) };
             again.value = sealing::seal(change.vault, &again, &value);
             change.transaction.put(again);
         }

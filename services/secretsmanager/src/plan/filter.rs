@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
+pub enum Attribute {
     Description,
     Name,
     TagKey,
@@ -16,7 +16,7 @@ pub enum Key {
 /// A secret passes when it matches one of the values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    pub key: Key,
+    pub key: Attribute,
     pub values: Vec<String>,
 }
 
@@ -39,14 +39,16 @@ impl Filter {
 
     fn matches_value(&self, value: &str, subject: &Subject<'_>) -> bool {
         match self.key {
-            Key::Name => subject.name.starts_with(value),
-            Key::TagKey => subject.tags.keys().any(|key| key.starts_with(value)),
-            Key::TagValue => subject.tags.values().any(|tag| tag.starts_with(value)),
-            Key::PrimaryRegion => subject.primary_region.is_some_and(|region| region.starts_with(value)),
+            Attribute::Name => subject.name.starts_with(value),
+            Attribute::TagKey => subject.tags.keys().any(|key| key.starts_with(value)),
+            Attribute::TagValue => subject.tags.values().any(|tag| tag.starts_with(value)),
+            Attribute::PrimaryRegion => {
+                subject.primary_region.is_some_and(|region| region.starts_with(value))
+            }
             // No service of AWS makes secrets here.
-            Key::OwningService => false,
-            Key::Description => begins_with_ignoring_case(subject.description, value),
-            Key::All => value.split_whitespace().all(|word| mentions(subject, word)),
+            Attribute::OwningService => false,
+            Attribute::Description => begins_with_ignoring_case(subject.description, value),
+            Attribute::All => value.split_whitespace().all(|word| mentions(subject, word)),
         }
     }
 }
@@ -68,7 +70,7 @@ fn mentions(subject: &Subject<'_>, word: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn passes(key: Key, values: &[&str]) -> bool {
+    fn passes(key: Attribute, values: &[&str]) -> bool {
         let tags = BTreeMap::from([("Team".to_owned(), "red".to_owned())]);
         let subject =
             Subject { name: "prod/db", description: "The Main database", tags: &tags, primary_region: None };
@@ -78,13 +80,15 @@ mod tests {
     #[test]
     fn filters_choose_as_aws_does() {
         assert!(
-            passes(Key::Name, &["prod/"]) && !passes(Key::Name, &["PROD"]) && !passes(Key::Name, &["db"])
+            passes(Attribute::Name, &["prod/"])
+                && !passes(Attribute::Name, &["PROD"])
+                && !passes(Attribute::Name, &["db"])
         );
-        assert!(passes(Key::Description, &["the main"]) && !passes(Key::Description, &["main"]));
-        assert!(passes(Key::TagKey, &["Te"]) && !passes(Key::TagKey, &["te"]));
-        assert!(passes(Key::TagValue, &["x", "red"]));
-        assert!(passes(Key::All, &["DATABASE prod"]) && !passes(Key::All, &["database missing"]));
-        assert!(passes(Key::Name, &["!test"]) && !passes(Key::Name, &["!prod"]));
-        assert!(!passes(Key::OwningService, &["rds"]) && !passes(Key::PrimaryRegion, &["us"]));
+        assert!(passes(Attribute::Description, &["the main"]) && !passes(Attribute::Description, &["main"]));
+        assert!(passes(Attribute::TagKey, &["Te"]) && !passes(Attribute::TagKey, &["te"]));
+        assert!(passes(Attribute::TagValue, &["x", "red"]));
+        assert!(passes(Attribute::All, &["DATABASE prod"]) && !passes(Attribute::All, &["database missing"]));
+        assert!(passes(Attribute::Name, &["!test"]) && !passes(Attribute::Name, &["!prod"]));
+        assert!(!passes(Attribute::OwningService, &["rds"]) && !passes(Attribute::PrimaryRegion, &["us"]));
     }
 }

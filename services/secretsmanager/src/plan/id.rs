@@ -19,6 +19,9 @@ pub enum SecretId {
     },
 }
 
+/// A name, and a suffix where it matters.
+pub type Candidate<'a> = (&'a str, Option<&'a str>);
+
 /// The text is neither a name nor an ARN of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the text is neither the name nor the ARN of a secret")]
@@ -43,7 +46,7 @@ impl SecretId {
 
     /// The (name, suffix) pairs that this may stand for, the likeliest first; a pair without a suffix
     /// is any secret of that name. A partial ARN is taken only where `partial` allows it.
-    pub fn candidates(&self, partial: Partial) -> Vec<(&str, Option<&str>)> {
+    pub fn candidates(&self, partial: Partial) -> Vec<Candidate<'_>> {
         match self {
             Self::Name(name) => vec![(name, None)],
             Self::Arn { rest, .. } => {

@@ -82,7 +82,7 @@ fn metadata(parameter: &Parameter, version: &ParameterVersion) -> types::Paramet
         last_modified_date: Some(version.modified_at),
         last_modified_user: Some(version.modified_by.clone()),
         name: Some(parameter.name.clone()),
-        policies: api_policies(&parameter.policies),
+        policies: Some(api_policies(&parameter.policies)),
         tier: Some(api_tier(parameter.tier)),
         r#type: Some(api_kind(parameter.kind)),
         version: i64::try_from(parameter.version).ok(),

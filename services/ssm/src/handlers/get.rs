@@ -253,7 +253,7 @@ impl Ssm {
             last_modified_date: Some(version.modified_at),
             last_modified_user: Some(version.modified_by.clone()),
             name: Some(version.name.clone()),
-            policies: api_policies(&version.policies),
+            policies: Some(api_policies(&version.policies)),
             tier: Some(api_tier(version.tier)),
             r#type: Some(api_kind(version.kind)),
             value: Some(self.value(version, decryption)?),

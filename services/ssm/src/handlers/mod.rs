@@ -151,11 +151,11 @@ fn api_tier(tier: Tier) -> types::ParameterTier {
 
 /// Every policy that is kept waits for its day: an `Expiration` that has been applied has no
 /// parameter any more.
-fn api_policies(policies: &[Policy]) -> Option<Vec<types::ParameterInlinePolicy>> {
+fn api_policies(policies: &[Policy]) -> Vec<types::ParameterInlinePolicy> {
     let policies = policies.iter().map(|policy| types::ParameterInlinePolicy {
         policy_text: Some(policy.text.clone()),
         policy_type: Some("Expiration".to_owned()),
         policy_status: Some("Pending".to_owned()),
     });
-    Some(policies.collect())
+    policies.collect()
 }

@@ -366,6 +366,7 @@ fn tier_refused(error: TierError) -> ApiError {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]
 fn policy_refused(error: PolicyError) -> ApiError {
     match error {
         PolicyError::Malformed => validation("The policies must be a JSON array of policies."),

@@ -33,7 +33,7 @@ pub enum FilterError {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Key {
+enum Attribute {
     Name,
     Type,
     KeyId,
@@ -54,7 +54,7 @@ enum Comparison {
 /// A filter that is understood. A parameter passes when one of its values matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    key: Key,
+    key: Attribute,
     comparison: Comparison,
     values: Vec<String>,
 }
@@ -113,34 +113,34 @@ fn parse_one(listing: Listing, given: Given) -> Result<Filter, FilterError> {
     };
     let option = given.option.as_deref();
     let key = match (given.key.as_str(), listing) {
-        ("Type", _) => Key::Type,
-        ("KeyId", _) => Key::KeyId,
-        ("Label", Listing::ByPath) => Key::Label,
-        ("Name", Listing::Describe) => Key::Name,
-        ("Tier", Listing::Describe) => Key::Tier,
-        ("DataType", Listing::Describe) => Key::DataType,
-        ("Path", Listing::Describe) => Key::Path(match option {
+        ("Type", _) => Attribute::Type,
+        ("KeyId", _) => Attribute::KeyId,
+        ("Label", Listing::ByPath) => Attribute::Label,
+        ("Name", Listing::Describe) => Attribute::Name,
+        ("Tier", Listing::Describe) => Attribute::Tier,
+        ("DataType", Listing::Describe) => Attribute::DataType,
+        ("Path", Listing::Describe) => Attribute::Path(match option {
             None | Some("OneLevel") => Depth::OneLevel,
             Some("Recursive") => Depth::Recursive,
             Some(_) => return Err(no_option("[Recursive, OneLevel]")),
         }),
         (key, Listing::Describe) => match key.strip_prefix("tag:") {
-            Some(tag) if !tag.is_empty() => Key::Tag(tag.to_owned()),
+            Some(tag) if !tag.is_empty() => Attribute::Tag(tag.to_owned()),
             _ => return Err(no_key()),
         },
         (_, Listing::ByPath) => return Err(no_key()),
     };
     let comparison = match (option, &key) {
-        (_, Key::Path(_)) | (None | Some("Equals"), _) => Comparison::Equals,
-        (Some("BeginsWith"), Key::Label) => return Err(no_option("[Equals]")),
+        (_, Attribute::Path(_)) | (None | Some("Equals"), _) => Comparison::Equals,
+        (Some("BeginsWith"), Attribute::Label) => return Err(no_option("[Equals]")),
         (Some("BeginsWith"), _) => Comparison::BeginsWith,
-        (Some("Contains"), Key::Name) => Comparison::Contains,
-        (Some(_), Key::Name) => return Err(no_option("[BeginsWith, Contains, Equals]")),
-        (Some(_), Key::Label) => return Err(no_option("[Equals]")),
+        (Some("Contains"), Attribute::Name) => Comparison::Contains,
+        (Some(_), Attribute::Name) => return Err(no_option("[BeginsWith, Contains, Equals]")),
+        (Some(_), Attribute::Label) => return Err(no_option("[Equals]")),
         (Some(_), _) => return Err(no_option("[BeginsWith, Equals]")),
     };
     // A tag alone asks whether there is such a tag.
-    if given.values.is_empty() && !matches!(key, Key::Tag(_)) {
+    if given.values.is_empty() && !matches!(key, Attribute::Tag(_)) {
         return Err(FilterError::Value(format!(
             "The following filter values are missing : null for filter key {}.",
             given.key
@@ -150,7 +150,7 @@ fn parse_one(listing: Listing, given: Given) -> Result<Filter, FilterError> {
     Ok(Filter { key, comparison, values: given.values })
 }
 
-fn check_values(key: &Key, comparison: Comparison, values: &[String]) -> Result<(), FilterError> {
+fn check_values(key: &Attribute, comparison: Comparison, values: &[String]) -> Result<(), FilterError> {
     let one_of = |valid: &[&str]| {
         let wrong = values.iter().find(|value| match comparison {
             Comparison::BeginsWith => !valid.iter().any(|known| known.starts_with(value.as_str())),
@@ -164,9 +164,9 @@ fn check_values(key: &Key, comparison: Comparison, values: &[String]) -> Result<
         })
     };
     match key {
-        Key::Type => one_of(&KINDS),
-        Key::Tier => one_of(&TIERS),
-        Key::Path(_) => values.iter().try_for_each(|value| check_path(value)),
+        Attribute::Type => one_of(&KINDS),
+        Attribute::Tier => one_of(&TIERS),
+        Attribute::Path(_) => values.iter().try_for_each(|value| check_path(value)),
         _ => Ok(()),
     }
 }
@@ -195,7 +195,7 @@ pub const PATH_RULES: &str = "The parameter doesn't meet the parameter name requ
 
 impl Filter {
     pub fn is_label(&self) -> bool {
-        self.key == Key::Label
+        self.key == Attribute::Label
     }
 
     pub fn matches(&self, subject: &Subject<'_>) -> bool {
@@ -208,14 +208,16 @@ impl Filter {
         };
         match &self.key {
             // With and without a slash in front, a name of one level is one parameter to a searcher.
-            Key::Name => text(subject.name) || text(&format!("/{}", subject.name)),
-            Key::Type => text(subject.kind),
-            Key::KeyId => subject.key_id.is_some_and(text),
-            Key::Path(depth) => self.values.iter().any(|path| lies_below(subject.name, path, *depth)),
-            Key::Label => subject.labels.iter().any(|label| self.values.contains(label)),
-            Key::Tier => text(subject.tier),
-            Key::DataType => text(subject.data_type),
-            Key::Tag(tag) => subject.tags.get(tag).is_some_and(|value| self.values.is_empty() || text(value)),
+            Attribute::Name => text(subject.name) || text(&format!("/{}", subject.name)),
+            Attribute::Type => text(subject.kind),
+            Attribute::KeyId => subject.key_id.is_some_and(text),
+            Attribute::Path(depth) => self.values.iter().any(|path| lies_below(subject.name, path, *depth)),
+            Attribute::Label => subject.labels.iter().any(|label| self.values.contains(label)),
+            Attribute::Tier => text(subject.tier),
+            Attribute::DataType => text(subject.data_type),
+            Attribute::Tag(tag) => {
+                subject.tags.get(tag).is_some_and(|value| self.values.is_empty() || text(value))
+            }
         }
     }
 }
