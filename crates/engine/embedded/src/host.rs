@@ -34,6 +34,7 @@ use crate::capability::{Capability, CapabilitySet};
 use crate::cgroup::{self, CgroupError, CgroupMounts, ContainerLimits, DeviceRules, Driver, Freezer, Kind};
 use crate::cleaner::{self, Cleaner};
 use crate::init::InitProgram;
+use crate::kits::{self, Kits};
 use crate::rlimit::Raise;
 use crate::seccomp::Filters;
 use crate::users::{self, UserNamespaces};
@@ -104,6 +105,7 @@ pub struct Host {
     pub(crate) permitted: CapabilitySet,
     /// A spawner's, which has no time to remove directories itself.
     pub(crate) cleaner: OnceLock<Cleaner>,
+    kits: Kits,
     root: OwnedFd,
     pub(crate) mount_namespace: OwnedFd,
     /// The host's, for what is made after one was made elsewhere.
@@ -169,6 +171,7 @@ impl Host {
             overlay,
             permitted,
             cleaner: OnceLock::new(),
+            kits: Kits::default(),
             root: open("/", OFlags::PATH | OFlags::DIRECTORY)?,
             mount_namespace: open("/proc/self/ns/mnt", OFlags::RDONLY)?,
             pid_namespace: open("/proc/self/ns/pid", OFlags::RDONLY)?,
@@ -253,6 +256,9 @@ impl Host {
             let what = format!("{what} of sandbox {}", spec.id);
             move |error: io::Error| io_error(&what, &error)
         };
+        if !directory.exists() {
+            self.kits.take(&self.config.sandboxes_dir, &directory);
+        }
         make_private_directory(&directory.join("c")).map_err(step("make the directory"))?;
         for (name, text) in
             [("hosts", &files.hosts), ("hostname", &files.hostname), ("resolv.conf", &files.resolv_conf)]
@@ -421,7 +427,7 @@ impl Host {
 
     /// What a container uses, but for the network. Cheap: a few small reads.
     pub fn stats(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Stats, EngineError> {
-        self.driver.stats(sandbox, container).map_err(|error| match error.errno() {
+        self.driver.stats(sandbox, container, cgroup::Reading::Once).map_err(|error| match error.errno() {
             Some(Errno::NOENT | Errno::NODEV) => EngineError::NoContainer(container.clone()),
             _ => cgroup_error(&error),
         })
@@ -499,6 +505,7 @@ fn make_skeleton(sandboxes_dir: &Path) -> io::Result<()> {
     }
     make_private_directory(&sandboxes_dir.join(MASK))?;
     make_private_directory(&users::taken_dir(sandboxes_dir))?;
+    make_private_directory(&kits::pool_dir(sandboxes_dir))?;
     make_private_directory(&cleaner::trash_dir(sandboxes_dir))
 }
 

@@ -1,20 +1,24 @@
 //! What containers use, read beside the engine: by whoever wants to know, without a word to the keeper.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 
 use wharf_engine::{ContainerId, EngineError, NetworkStats, SandboxId, Stats};
 
-use crate::cgroup::{self, CgroupMounts, Driver, Open};
+use crate::cgroup::{self, CgroupError, CgroupMounts, Driver, Kept, Open, Reading};
 use crate::host::cgroup_error;
 
 /// An interface's line of `/proc/net/dev` has so many numbers.
 const NUMBERS: usize = 16;
 
-/// Reads the control groups of one instance. Makes nothing.
+/// Reads the control groups of one instance. Makes nothing. Keeps the files of containers open from
+/// one reading to the next, for as many as half of this process's descriptors allow.
 #[derive(Debug)]
 pub struct StatsReader {
     driver: Box<dyn Driver>,
+    kept: HashMap<ContainerId, Kept>,
+    descriptors: usize,
 }
 
 impl StatsReader {
@@ -27,20 +31,61 @@ impl StatsReader {
         let mounts = CgroupMounts::parse(&mountinfo);
         let driver =
             cgroup::detect(&mounts, instance, Open::Existing).map_err(|error| cgroup_error(&error))?;
-        Ok(Self { driver })
+        Ok(Self { driver, kept: HashMap::new(), descriptors: 0 })
+    }
+
+    /// Lets go of the files of all containers but these.
+    pub fn keep_only(&mut self, lives: impl Fn(&ContainerId) -> bool) {
+        self.kept.retain(|container, _| lives(container));
+        self.descriptors = self.kept.values().map(Kept::len).sum();
     }
 
     /// Everything but the network: see [`network`].
     ///
     /// # Errors
     /// `NoContainer` for one that does not run.
-    pub fn read(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Stats, EngineError> {
-        use rustix::io::Errno;
-        self.driver.stats(sandbox, container).map_err(|error| match error.errno() {
-            Some(Errno::NOENT | Errno::NODEV) => EngineError::NoContainer(container.clone()),
-            _ => cgroup_error(&error),
+    pub fn read(&mut self, sandbox: &SandboxId, container: &ContainerId) -> Result<Stats, EngineError> {
+        let read = match self.kept.get_mut(container) {
+            Some(kept) => self.driver.stats(sandbox, container, Reading::again(kept)),
+            None if self.descriptors < descriptors_max() => {
+                let mut kept = Kept::default();
+                let read = self.driver.stats(sandbox, container, Reading::again(&mut kept));
+                if read.is_ok() {
+                    self.descriptors += kept.len();
+                    self.kept.insert(container.clone(), kept);
+                }
+                read
+            }
+            None => self.driver.stats(sandbox, container, Reading::Once),
+        };
+        let read = match read {
+            Err(error) if self.forget(container) && is_gone(&error) => {
+                // Or started again, in groups of the same name.
+                self.driver.stats(sandbox, container, Reading::Once)
+            }
+            read => read,
+        };
+        read.map_err(|error| {
+            if is_gone(&error) { EngineError::NoContainer(container.clone()) } else { cgroup_error(&error) }
         })
     }
+
+    /// Lets go of a container's files. Whether there were any.
+    fn forget(&mut self, container: &ContainerId) -> bool {
+        let kept = self.kept.remove(container);
+        self.descriptors -= kept.as_ref().map_or(0, Kept::len);
+        kept.is_some()
+    }
+}
+
+fn is_gone(error: &CgroupError) -> bool {
+    use rustix::io::Errno;
+    matches!(error.errno(), Some(Errno::NOENT | Errno::NODEV))
+}
+
+fn descriptors_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX))
 }
 
 /// The interfaces of a process's network namespace together, without loopback.

@@ -15,7 +15,7 @@ mod start;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -80,7 +80,7 @@ struct Shared {
     /// What was last told of each container.
     known: Mutex<HashMap<ContainerId, (SandboxId, Known)>>,
     keeper_pid: Mutex<Option<u32>>,
-    stats: OnceLock<StatsReader>,
+    stats: Mutex<Option<StatsReader>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl KeeperEngine {
             events: broadcast::channel(EVENTS_QUEUED_MAX).0,
             known: Mutex::default(),
             keeper_pid: Mutex::new(link.keeper_pid()),
-            stats: OnceLock::new(),
+            stats: Mutex::default(),
         });
         tokio::spawn(link::carry(link, commands, Arc::clone(&shared)));
         Ok((Self { calls, shared }, connected))
@@ -343,13 +343,15 @@ impl KeeperEngine {
     ) -> Result<Vec<(ContainerId, Stats)>, EngineError> {
         let shared = Arc::clone(&self.shared);
         let read = tokio::task::spawn_blocking(move || {
-            let reader = match shared.stats.get() {
+            let mut reader = shared.stats.lock();
+            let reader = match &mut *reader {
                 Some(reader) => reader,
-                None => {
-                    let opened = StatsReader::open(&shared.config.instance)?;
-                    shared.stats.get_or_init(|| opened)
-                }
+                none => none.insert(StatsReader::open(&shared.config.instance)?),
             };
+            {
+                let known = shared.known.lock();
+                reader.keep_only(|container| matches!(known.get(container), Some((_, Known::Running(_)))));
+            }
             let mut networks: HashMap<SandboxId, NetworkStats> = HashMap::new();
             let mut all = Vec::with_capacity(of.len());
             for (container, sandbox, run) in of {

@@ -101,17 +101,22 @@ impl Directory {
 
     pub fn read(&self, path: &str) -> Result<String, CgroupError> {
         let file = self.open_file(path, OFlags::RDONLY)?;
+        self.read_from(&file, path)
+    }
+
+    /// A file of this hierarchy that is open already.
+    pub fn read_from(&self, file: &OwnedFd, path: &str) -> Result<String, CgroupError> {
         let mut bytes = vec![0; 4096];
         let mut length = 0;
         loop {
-            let read = rustix::io::read(&file, &mut bytes[length..]).map_err(self.failed(path, "read"))?;
+            let read = rustix::io::pread(file, &mut bytes[length..], length as u64)
+                .map_err(self.failed(path, "read"))?;
             length += read;
-            if read == 0 || length >= FILE_BYTES_MAX {
+            // The kernel writes such a file in one piece where there is room.
+            if read == 0 || length < bytes.len() || length >= FILE_BYTES_MAX {
                 break;
             }
-            if length == bytes.len() {
-                bytes.resize(length * 2, 0);
-            }
+            bytes.resize(length * 2, 0);
         }
         bytes.truncate(length);
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -120,10 +125,7 @@ impl Directory {
     /// A file that holds one number; `max` is `u64::MAX`.
     pub fn read_number(&self, path: &str) -> Result<u64, CgroupError> {
         let text = self.read(path)?;
-        match text.trim() {
-            "max" => Ok(u64::MAX),
-            number => number.parse().map_err(|_| self.failed(path, "parse")(Errno::INVAL)),
-        }
+        number_of(&text).ok_or_else(|| self.failed(path, "parse")(Errno::INVAL))
     }
 
     /// The names of the directories below `path` (`.` for this one), sorted; none if it is gone.
@@ -142,6 +144,14 @@ impl Directory {
         }
         names.sort_unstable();
         Ok(names)
+    }
+}
+
+/// `max` is `u64::MAX`.
+pub(super) fn number_of(text: &str) -> Option<u64> {
+    match text.trim() {
+        "max" => Some(u64::MAX),
+        number => number.parse().ok(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::v1::V1;
 use super::v2::V2;
 use super::{
     CgroupError, CgroupMounts, ContainerLimits, ContainerMount, DeviceControl, Driver, Freezer, Kind,
-    Membership, Open,
+    Membership, Open, Reading,
 };
 
 #[derive(Debug)]
@@ -99,11 +99,16 @@ impl Driver for Hybrid {
         self.unified.frozen(sandbox, container)
     }
 
-    fn stats(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Stats, CgroupError> {
+    fn stats(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+        mut reading: Reading<'_>,
+    ) -> Result<Stats, CgroupError> {
         let path = format!("{sandbox}/{container}");
-        let mut stats = self.v1.use_of(&path)?;
+        let mut stats = self.v1.use_of(&path, &mut reading)?;
         // Times are v2's, waiting is v1's.
-        let CpuStats { total_nanos, user_nanos, system_nanos, .. } = self.unified.cpu_use(&path)?;
+        let CpuStats { total_nanos, user_nanos, system_nanos, .. } = self.unified.cpu_use(&path, &mut reading)?;
         stats.cpu = CpuStats { total_nanos, user_nanos, system_nanos, ..stats.cpu };
         Ok(stats)
     }
@@ -185,7 +190,7 @@ mod tests {
         fake.write("memory/wharf-t/s/c/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n");
         fake.write("pids/wharf-t/s/c/pids.current", "2\n");
         fake.write("pids/wharf-t/s/c/pids.max", "9\n");
-        let stats = driver.stats(&sandbox(), &container()).unwrap();
+        let stats = driver.stats(&sandbox(), &container(), Reading::Once).unwrap();
         let cpu = (stats.cpu.total_nanos, stats.cpu.user_nanos, stats.cpu.throttled_nanos);
         assert_eq!(cpu, (7000, 4000, 77));
         assert_eq!((stats.memory.bytes, stats.memory.limit_bytes), (100, Some(4096)));

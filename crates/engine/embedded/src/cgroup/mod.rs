@@ -14,6 +14,7 @@ mod directory;
 mod fake;
 pub mod hybrid;
 mod mounts;
+mod reading;
 pub mod v1;
 pub mod v2;
 
@@ -23,6 +24,7 @@ pub use devices::DeviceRules;
 pub use directory::Directory;
 pub(crate) use mounts::unescape;
 pub use mounts::{CgroupMount, CgroupMounts};
+pub use reading::{Kept, Reading};
 use wharf_engine::{BlockLimit, ContainerId, Resources, SandboxId, SandboxResources, Stats};
 
 /// How long killed processes may take to leave their group.
@@ -167,7 +169,12 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
     fn frozen(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Freezer, CgroupError>;
 
     /// Everything but the network.
-    fn stats(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Stats, CgroupError>;
+    fn stats(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+        reading: Reading<'_>,
+    ) -> Result<Stats, CgroupError>;
 
     /// How often the kernel killed a process of this container for want of memory.
     fn oom_kills(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<u64, CgroupError>;

@@ -16,7 +16,7 @@ use wharf_engine::{BlockStats, ContainerId, CpuStats, MemoryStats, SandboxId, Sa
 use super::devices::Devices;
 use super::{
     CgroupError, CgroupMounts, ContainerLimits, ContainerMount, DeviceControl, Directory, Driver,
-    EMPTY_WAIT_MS, Freezer, Kind, Membership, Open, RETRY_MS, check_resources, keyed_value, pause, quota_us,
+    EMPTY_WAIT_MS, Freezer, Kind, Membership, Open, RETRY_MS, Reading, check_resources, keyed_value, pause, quota_us,
     refuse_device, retry_busy, shares_of_millis,
 };
 
@@ -237,17 +237,17 @@ impl V1 {
     }
 
     /// Everything but CPU time.
-    pub(super) fn use_of(&self, path: &str) -> Result<Stats, CgroupError> {
+    pub(super) fn use_of(&self, path: &str, reading: &mut Reading<'_>) -> Result<Stats, CgroupError> {
         let (memory, pids, cpu) =
             (self.hierarchy("memory")?, self.hierarchy("pids")?, self.hierarchy("cpu")?);
-        let memory = memory.open_below(path)?;
-        let detail = memory.read("memory.stat")?;
+        let detail = reading.read(memory, &format!("{path}/memory.stat"))?;
         let of = |key: &str| keyed_value(&detail, key).unwrap_or(0);
         // The kernel's word for no limit is the largest number of whole pages.
         let limit = keyed_value(&detail, "hierarchical_memory_limit").filter(|limit| *limit < NO_LIMIT);
-        let throttling = cpu.read(&format!("{path}/cpu.stat"))?;
+        let throttling = reading.read(cpu, &format!("{path}/cpu.stat"))?;
         let throttled = |key: &str| keyed_value(&throttling, key).unwrap_or(0);
-        let pids = pids.open_below(path)?;
+        let oom = reading.read(memory, &format!("{path}/memory.oom_control"))?;
+        let pids_max = reading.read_number(pids, &format!("{path}/pids.max"))?;
         Ok(Stats {
             cpu: CpuStats {
                 periods: throttled("nr_periods"),
@@ -256,28 +256,29 @@ impl V1 {
                 ..CpuStats::default()
             },
             memory: MemoryStats {
-                bytes: memory.read_number("memory.usage_in_bytes")?,
-                max_bytes: memory.read_number("memory.max_usage_in_bytes")?,
+                bytes: reading.read_number(memory, &format!("{path}/memory.usage_in_bytes"))?,
+                max_bytes: reading.read_number(memory, &format!("{path}/memory.max_usage_in_bytes"))?,
                 limit_bytes: limit,
                 cache_bytes: of("total_cache"),
                 rss_bytes: of("total_rss"),
                 inactive_file_bytes: of("total_inactive_file"),
                 swap_bytes: of("total_swap"),
                 major_faults: of("total_pgmajfault"),
-                oom_kills: keyed_value(&memory.read("memory.oom_control")?, "oom_kill").unwrap_or(0),
+                oom_kills: keyed_value(&oom, "oom_kill").unwrap_or(0),
             },
-            pids: pids.read_number("pids.current")?,
-            pids_max: Some(pids.read_number("pids.max")?).filter(|max| *max != u64::MAX),
-            block: self.block_use(path),
+            pids: reading.read_number(pids, &format!("{path}/pids.current"))?,
+            pids_max: Some(pids_max).filter(|max| *max != u64::MAX),
+            block: self.block_use(path, reading),
             ..Stats::default()
         })
     }
 
     /// None is counted without the controller.
-    fn block_use(&self, path: &str) -> BlockStats {
+    fn block_use(&self, path: &str, reading: &mut Reading<'_>) -> BlockStats {
         let Ok(blkio) = self.hierarchy("blkio") else { return BlockStats::default() };
-        let of = |file: &str| {
-            let text = blkio.read(&format!("{path}/blkio.throttle.{file}_recursive")).unwrap_or_default();
+        let mut of = |file: &str| {
+            let file = format!("{path}/blkio.throttle.{file}_recursive");
+            let text = reading.read(blkio, &file).unwrap_or_default();
             (sum_of(&text, "Read"), sum_of(&text, "Write"))
         };
         let (read_bytes, write_bytes) = of("io_service_bytes");
@@ -440,14 +441,19 @@ impl Driver for V1 {
         Ok(if state.trim() == "FROZEN" { Freezer::Frozen } else { Freezer::Thawed })
     }
 
-    fn stats(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Stats, CgroupError> {
+    fn stats(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+        mut reading: Reading<'_>,
+    ) -> Result<Stats, CgroupError> {
         let path = format!("{sandbox}/{container}");
-        let mut stats = self.use_of(&path)?;
+        let mut stats = self.use_of(&path, &mut reading)?;
         if let Ok(cpuacct) = self.hierarchy("cpuacct") {
-            let cpuacct = cpuacct.open_below(&path)?;
-            stats.cpu.total_nanos = cpuacct.read_number("cpuacct.usage")?;
-            stats.cpu.user_nanos = cpuacct.read_number("cpuacct.usage_user").unwrap_or(0);
-            stats.cpu.system_nanos = cpuacct.read_number("cpuacct.usage_sys").unwrap_or(0);
+            let mut of = |file: &str| reading.read_number(cpuacct, &format!("{path}/cpuacct.{file}"));
+            stats.cpu.total_nanos = of("usage")?;
+            stats.cpu.user_nanos = of("usage_user").unwrap_or(0);
+            stats.cpu.system_nanos = of("usage_sys").unwrap_or(0);
         }
         Ok(stats)
     }

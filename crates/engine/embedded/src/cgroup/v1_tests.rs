@@ -97,7 +97,7 @@ fn use_is_read_from_its_files() {
     ] {
         fake.write(&at(file), text);
     }
-    let stats = driver(&fake).stats(&sandbox(), &container()).unwrap();
+    let stats = driver(&fake).stats(&sandbox(), &container(), Reading::Once).unwrap();
     assert_eq!(
         stats.cpu,
         CpuStats {

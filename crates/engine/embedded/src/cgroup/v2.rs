@@ -12,7 +12,7 @@ use wharf_engine::{BlockStats, ContainerId, CpuStats, MemoryStats, SandboxId, Sa
 
 use super::{
     CPU_PERIOD_US, CgroupError, CgroupMounts, ContainerLimits, ContainerMount, DeviceControl, Directory,
-    Driver, EMPTY_WAIT_MS, Freezer, Kind, Membership, Open, check_resources, keyed_value, quota_us,
+    Driver, EMPTY_WAIT_MS, Freezer, Kind, Membership, Open, Reading, check_resources, keyed_value, quota_us,
     refuse_device, retry_busy, shares_of_millis, weight_of_shares,
 };
 
@@ -100,8 +100,8 @@ impl V2 {
     }
 
     /// `cpu.stat` counts time with and without the controller, waiting only with it.
-    pub(super) fn cpu_use(&self, path: &str) -> Result<CpuStats, CgroupError> {
-        let text = self.parent.read(&format!("{path}/cpu.stat"))?;
+    pub(super) fn cpu_use(&self, path: &str, reading: &mut Reading<'_>) -> Result<CpuStats, CgroupError> {
+        let text = reading.read(&self.parent, &format!("{path}/cpu.stat"))?;
         let of = |key: &str| keyed_value(&text, key).unwrap_or(0);
         Ok(CpuStats {
             total_nanos: of("usage_usec").saturating_mul(1000),
@@ -114,8 +114,8 @@ impl V2 {
     }
 
     /// The controller may be missing.
-    fn block_use(&self, path: &str) -> BlockStats {
-        let text = self.parent.read(&format!("{path}/io.stat")).unwrap_or_default();
+    fn block_use(&self, path: &str, reading: &mut Reading<'_>) -> BlockStats {
+        let text = reading.read(&self.parent, &format!("{path}/io.stat")).unwrap_or_default();
         // Lines `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6`, one a device.
         let sum = |key: &str| {
             let of = |word: &str| word.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok();
@@ -333,31 +333,41 @@ impl Driver for V2 {
         Ok(if keyed_value(&text, "frozen") == Some(1) { Freezer::Frozen } else { Freezer::Thawed })
     }
 
-    fn stats(&self, sandbox: &SandboxId, container: &ContainerId) -> Result<Stats, CgroupError> {
+    fn stats(
+        &self,
+        sandbox: &SandboxId,
+        container: &ContainerId,
+        mut reading: Reading<'_>,
+    ) -> Result<Stats, CgroupError> {
         let path = format!("{sandbox}/{container}");
-        let group = self.parent.open_below(&path)?;
-        let bytes = group.read_number("memory.current")?;
-        let detail = group.read("memory.stat")?;
+        let mut text = |file: &str| reading.read(&self.parent, &format!("{path}/{file}"));
+        let (detail, events) = (text("memory.stat")?, text("memory.events")?);
         let of = |key: &str| keyed_value(&detail, key).unwrap_or(0);
-        let above = self.parent.read_number(&format!("{sandbox}/memory.max")).unwrap_or(u64::MAX);
-        let limit = group.read_number("memory.max")?.min(above);
+        let mut number = |path: String| reading.read_number(&self.parent, &path);
+        let above = number(format!("{sandbox}/memory.max")).unwrap_or(u64::MAX);
+        let limit = number(format!("{path}/memory.max"))?.min(above);
+        let bytes = number(format!("{path}/memory.current"))?;
+        // Since Linux 5.19; before, what is used now is the most that is known.
+        let max_bytes = number(format!("{path}/memory.peak")).unwrap_or(bytes);
+        let swap_bytes = number(format!("{path}/memory.swap.current")).unwrap_or(0);
+        let pids = number(format!("{path}/pids.current"))?;
+        let pids_max = Some(number(format!("{path}/pids.max"))?).filter(|max| *max != u64::MAX);
         Ok(Stats {
-            cpu: self.cpu_use(&path)?,
+            cpu: self.cpu_use(&path, &mut reading)?,
             memory: MemoryStats {
                 bytes,
-                // Since Linux 5.19; before, what is used now is the most that is known.
-                max_bytes: group.read_number("memory.peak").unwrap_or(bytes),
+                max_bytes,
                 limit_bytes: Some(limit).filter(|limit| *limit != u64::MAX),
                 cache_bytes: of("file"),
                 rss_bytes: of("anon"),
                 inactive_file_bytes: of("inactive_file"),
-                swap_bytes: group.read_number("memory.swap.current").unwrap_or(0),
+                swap_bytes,
                 major_faults: of("pgmajfault"),
-                oom_kills: self.oom_kills(sandbox, container)?,
+                oom_kills: keyed_value(&events, "oom_kill").unwrap_or(0),
             },
-            pids: group.read_number("pids.current")?,
-            pids_max: Some(group.read_number("pids.max")?).filter(|max| *max != u64::MAX),
-            block: self.block_use(&path),
+            pids,
+            pids_max,
+            block: self.block_use(&path, &mut reading),
             ..Stats::default()
         })
     }

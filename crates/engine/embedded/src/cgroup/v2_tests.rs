@@ -105,7 +105,7 @@ fn use_is_read_from_its_files() {
         fake.write(&format!("wharf-t/s/c/{file}"), text);
     }
     fake.write("wharf-t/s/memory.max", "65536\n");
-    let stats = driver.stats(&sandbox(), &container()).unwrap();
+    let stats = driver.stats(&sandbox(), &container(), Reading::Once).unwrap();
     assert_eq!(
         stats.cpu,
         CpuStats {
@@ -216,7 +216,7 @@ fn the_kernel_kills_an_exec_with_all_that_it_started_and_nothing_else() {
     assert!(!goes.wait().unwrap().success());
     assert_eq!(driver.processes(&sandbox(), &container()).unwrap().len(), 3);
     answer(&mut stays);
-    assert!(driver.cpu_use(&format!("{}/{}", sandbox(), container())).unwrap().total_nanos > 0);
+    assert!(driver.cpu_use(&format!("{}/{}", sandbox(), container()), &mut Reading::Once).unwrap().total_nanos > 0);
     // A group below the container's does not keep the sandbox from being removed.
     driver.create_exec(&sandbox(), &container(), "left").unwrap();
     driver.remove_sandbox(&sandbox()).unwrap();
