@@ -188,8 +188,18 @@ def test_bad_input_is_refused_in_the_words_of_aws(server, iam):
         refused("NoSuchEntity", iam.attach_user_policy, UserName=user, PolicyArn=absent)
         == f"Policy {absent} does not exist or is not attachable."
     )
-    done = server.aws("iam", "create-virtual-mfa-device", "--virtual-mfa-device-name", "x", check=False)
-    assert "CreateVirtualMFADevice" in done.stderr
+    upload = ("upload-ssh-public-key", "--user-name", user, "--ssh-public-key-body", "ssh-rsa AAAA")
+    done = server.aws("iam", *upload, check=False)
+    assert "Wharf does not implement iam:UploadSSHPublicKey" in done.stderr
+    # What nobody can have is listed as none: tools that delete a user ask.
+    for list_none, member in [
+        (iam.list_mfa_devices, "MFADevices"),
+        (iam.list_ssh_public_keys, "SSHPublicKeys"),
+        (iam.list_signing_certificates, "Certificates"),
+        (iam.list_service_specific_credentials, "ServiceSpecificCredentials"),
+    ]:
+        assert list_none(UserName=user)[member] == []
+        refused("NoSuchEntity", list_none, UserName=name("nobody"))
 
 
 def test_another_account_sees_nothing_of_this_one(server, iam):
@@ -223,7 +233,8 @@ def test_a_restart_keeps_everything_and_the_key_of_the_box_stays_deleted(new_wha
     iam.create_account_alias(AccountAlias="my-account")
     iam.update_account_password_policy(MinimumPasswordLength=12)
     assert "test" in {one["AccessKeyId"] for one in iam.list_access_keys()["AccessKeyMetadata"]}
-    iam.delete_access_key(AccessKeyId="test")
+    # The clients themselves refuse an id of four characters unless they are told not to.
+    server.client("iam", parameter_validation=False).delete_access_key(AccessKeyId="test")
     refused("InvalidClientTokenId", iam.get_account_summary)
 
     def seen():

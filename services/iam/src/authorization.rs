@@ -120,11 +120,15 @@ const ENTRIES: &[Entry<Iam>] = &[
     Entry::new("ListRolePolicies", on_role),
     Entry::new("ListRoleTags", on_role),
     Entry::new("ListRoles", on_any),
+    Entry::new("ListSSHPublicKeys", on_user),
     Entry::new("ListServerCertificateTags", on_server_certificate),
     Entry::new("ListServerCertificates", on_any),
+    Entry::new("ListServiceSpecificCredentials", on_user),
+    Entry::new("ListSigningCertificates", on_user),
     Entry::new("ListUserPolicies", on_user),
     Entry::new("ListUserTags", on_user),
     Entry::new("ListUsers", on_any),
+    Entry::new("ListVirtualMFADevices", on_any),
     Entry::new("PutGroupPolicy", on_group),
     Entry::new("PutRolePermissionsBoundary", |iam, request| {
         Ok(asked_boundary(request, role(iam, request).0))
@@ -174,6 +178,7 @@ const ENTRIES: &[Entry<Iam>] = &[
     Entry::new("GetContextKeysForPrincipalPolicy", on_policy_source),
     Entry::new("GetOpenIDConnectProvider", on_oidc_provider),
     Entry::new("GetSAMLProvider", on_saml_provider),
+    Entry::new("ListMFADevices", on_user),
     Entry::new("ListOpenIDConnectProviderTags", on_oidc_provider),
     Entry::new("ListOpenIDConnectProviders", on_any),
     Entry::new("ListSAMLProviderTags", on_saml_provider),

@@ -105,8 +105,8 @@ pub fn inline(policies: &Policies) -> Vec<types::PolicyDetail> {
         .collect()
 }
 
-fn count(number: usize) -> Option<i32> {
-    Some(i32::try_from(number).unwrap_or(i32::MAX))
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 pub fn policy(
@@ -120,10 +120,10 @@ pub fn policy(
     let name = policy.full_name();
     let common = types::Policy {
         arn: Some(names::policy_arn(partition, &name)),
-        attachment_count: count(find::attachments(read, account, &name)),
+        attachment_count: Some(count(find::attachments(read, account, &name))),
         is_attachable: Some(true),
         path: Some(policy.path().to_owned()),
-        permissions_boundary_usage_count: count(find::boundary_uses(read, account, &name)),
+        permissions_boundary_usage_count: Some(count(find::boundary_uses(read, account, &name))),
         policy_name: Some(policy.name().to_owned()),
         ..types::Policy::default()
     };

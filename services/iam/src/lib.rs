@@ -41,7 +41,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use authorization::authorization;
 use wharf_core::{AccountId, ApiError, Rng};
-use wharf_state::{Builder, Store, Transaction};
+use wharf_state::{Builder, Store, TransactError, Transaction};
 use wharf_vault::{DataKey, Vault};
 
 /// Adds the tables of this service to a store.
@@ -115,9 +115,12 @@ impl Iam {
         &self,
         closure: impl FnOnce(&mut Transaction<'_>) -> Result<T, ApiError> + Send,
     ) -> Result<T, ApiError> {
-        let result = self.store.transact(closure).await.map_err(ApiError::from);
-        self.changed();
-        result
+        let result = self.store.transact(closure).await;
+        // What was refused has changed nothing; after any other failure nobody knows.
+        if !matches!(result, Err(TransactError::Aborted(_))) {
+            self.changed();
+        }
+        result.map_err(ApiError::from)
     }
 
     fn changed(&self) {

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use wharf_contracts::{PrincipalUse, PrincipalUses};
+use wharf_core::access_key::LONG_TERM_PREFIX;
 use wharf_core::{AccountId, ApiError, Principal};
-use wharf_state::Snapshot;
+use wharf_state::{Snapshot, Transaction};
 
-use crate::Iam;
-use crate::records::{Use, UseRecord};
+use crate::handlers::BUILT_IN_KEY;
+use crate::records::{AccessKey, Role, Use, UseRecord, User};
+use crate::{Iam, ids};
 
 /// How often uses are written.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
@@ -24,8 +26,6 @@ const UNWRITTEN_MAX: usize = 100_000;
 const SERVICES_MAX: usize = 200;
 /// The name under which a root user's uses are kept.
 pub const ROOT: &str = "root";
-/// The prefix of temporary access keys, whose uses are those of their principal.
-const TEMPORARY: &str = "ASIA";
 
 /// Uses that are not on disk yet. Noting one more of something that is there allocates nothing.
 #[derive(Default)]
@@ -99,6 +99,25 @@ fn note_again(record: &mut UseRecord, used: &PrincipalUse<'_>) {
     }
 }
 
+/// A key of IAM's, or one of those that root users have out of the box. The uses of temporary keys
+/// are those of their principal, and unknown keys (`--auth any`) leave no trace.
+fn is_long_term(access_key_id: &str) -> bool {
+    access_key_id.starts_with(LONG_TERM_PREFIX)
+        || access_key_id == BUILT_IN_KEY
+        || access_key_id.parse::<AccountId>().is_ok()
+}
+
+/// Whether what was used is still there: nothing is written of what has been deleted.
+fn exists(transaction: &Transaction<'_>, record: &UseRecord) -> bool {
+    let key = (record.account, record.id.clone());
+    match record.id.get(..4) {
+        Some(LONG_TERM_PREFIX) => transaction.get::<AccessKey>(&record.id).is_some(),
+        Some(ids::USER) => transaction.get::<User>(&key).is_some(),
+        Some(ids::ROLE) => transaction.get::<Role>(&key).is_some(),
+        _ => true,
+    }
+}
+
 /// Adds what is newer in `other`.
 fn merge(record: &mut UseRecord, other: UseRecord) {
     for (service, used) in other.services {
@@ -125,7 +144,7 @@ impl PrincipalUses for Iam {
             Principal::AssumedRole { role_id, .. } => self.uses.note(account, role_id, used),
             Principal::FederatedUser { .. } | Principal::Anonymous => return,
         }
-        if !used.access_key_id.starts_with(TEMPORARY) {
+        if is_long_term(used.access_key_id) {
             self.uses.note(account, used.access_key_id, used);
         }
     }
@@ -157,6 +176,9 @@ impl Iam {
             .store
             .transact(|transaction| {
                 for record in records {
+                    if !exists(transaction, &record) {
+                        continue;
+                    }
                     let written = transaction.get::<UseRecord>(&(record.account, record.id.clone()));
                     let mut merged =
                         written.map_or_else(|| record.clone(), |written| UseRecord::clone(&written));

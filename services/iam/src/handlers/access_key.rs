@@ -17,7 +17,7 @@ use crate::{Iam, failures};
 /// "Access keys assigned to an IAM user", and to a root user.
 pub const KEYS_MAX: usize = 2;
 /// The id of the key that the root user of the default account has out of the box.
-const DEFAULT_KEY: &str = "test";
+pub const BUILT_IN_KEY: &str = "test";
 
 /// A key that a root user has out of the box.
 pub struct BuiltInKey {
@@ -31,7 +31,7 @@ impl Iam {
         let record = read.record::<Account>(&account);
         let mut ids = vec![account.to_string()];
         if account == self.default_account {
-            ids.push(DEFAULT_KEY.to_owned());
+            ids.push(BUILT_IN_KEY.to_owned());
         }
         ids.into_iter()
             .filter_map(|id| {
@@ -143,7 +143,7 @@ impl Iam {
                     }
                 }
                 Own::BuiltIn => {
-                    set_built_in(transaction, context.account(), &input.access_key_id, Some(wanted))
+                    set_built_in(transaction, context.account(), &input.access_key_id, Some(wanted));
                 }
             }
             Ok(())

@@ -182,26 +182,31 @@ impl Iam {
         let account = context.account();
         let policy = find::policy_by_arn(&snapshot, context, &input.policy_arn, failures::no_policy)?;
         let key = (account, policy.full_name().0).to_bytes();
-        let index = match input.policy_usage_filter {
-            Some(types::PolicyUsageType::PermissionsBoundary) => BY_BOUNDARY,
-            _ => BY_ATTACHED,
+        let indexes: &[&str] = match input.policy_usage_filter {
+            Some(types::PolicyUsageType::PermissionsPolicy) => &[BY_ATTACHED],
+            Some(types::PolicyUsageType::PermissionsBoundary) => &[BY_BOUNDARY],
+            _ => &[BY_ATTACHED, BY_BOUNDARY],
         };
         let wanted = |kind| input.entity_filter.as_ref().is_none_or(|filter| *filter == kind);
         let under = |path: &str| names::under(path, input.path_prefix.as_deref());
         let mut entities = Vec::new();
-        if wanted(types::EntityType::Group) && index == BY_ATTACHED {
-            let groups = snapshot.index::<Group>(index, &key).filter(|group| under(&group.path));
-            entities.extend(groups.map(|group| Entity::Group(group.name.clone(), group.id.clone())));
-        }
-        if wanted(types::EntityType::User) {
-            let users = snapshot.index::<User>(index, &key).filter(|user| under(&user.path));
-            entities.extend(users.map(|user| Entity::User(user.name.clone(), user.id.clone())));
-        }
-        if wanted(types::EntityType::Role) {
-            let roles = snapshot.index::<Role>(index, &key).filter(|role| under(&role.path));
-            entities.extend(roles.map(|role| Entity::Role(role.name.clone(), role.id.clone())));
+        for index in indexes {
+            // A group has no boundary.
+            if wanted(types::EntityType::Group) && *index == BY_ATTACHED {
+                let groups = snapshot.index::<Group>(index, &key).filter(|group| under(&group.path));
+                entities.extend(groups.map(|group| Entity::Group(group.name.clone(), group.id.clone())));
+            }
+            if wanted(types::EntityType::User) {
+                let users = snapshot.index::<User>(index, &key).filter(|user| under(&user.path));
+                entities.extend(users.map(|user| Entity::User(user.name.clone(), user.id.clone())));
+            }
+            if wanted(types::EntityType::Role) {
+                let roles = snapshot.index::<Role>(index, &key).filter(|role| under(&role.path));
+                entities.extend(roles.map(|role| Entity::Role(role.name.clone(), role.id.clone())));
+            }
         }
         entities.sort_by_cached_key(Entity::place);
+        entities.dedup_by_key(|entity| entity.place());
         let page = page(entities, Entity::place, input.marker.as_deref(), input.max_items)?;
         let (mut groups, mut users, mut roles) = (Vec::new(), Vec::new(), Vec::new());
         for entity in page.items {

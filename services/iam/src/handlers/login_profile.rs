@@ -20,6 +20,9 @@ impl Iam {
     ) -> Result<types::CreateLoginProfileResponse, ApiError> {
         let snapshot = self.store.snapshot();
         let user = user_of(&snapshot, context, input.user_name.as_deref())?;
+        if user.login.is_some() {
+            return Err(exists(&user.name));
+        }
         let new = input.password.ok_or_else(|| failures::validation("Password is required."))?;
         password::check(policy_of(&snapshot, context).as_ref(), &user.name, &new)?;
         let reset_required = input.password_reset_required == Some(true);
@@ -33,10 +36,7 @@ impl Iam {
         };
         self.change_user(&user, |user| {
             if user.login.is_some() {
-                return Err(errors::entity_already_exists_exception(format!(
-                    "Login Profile for user {} already exists.",
-                    user.name
-                )));
+                return Err(exists(&user.name));
             }
             user.login = Some(login);
             Ok(())
@@ -206,6 +206,10 @@ fn user_of(snapshot: &Snapshot, context: &RequestContext, name: Option<&str>) ->
             Err(failures::validation("Must specify userName when calling with non-User credentials"))
         }
     }
+}
+
+fn exists(user_name: &str) -> ApiError {
+    errors::entity_already_exists_exception(format!("Login Profile for user {user_name} already exists."))
 }
 
 fn no_login(user_name: &str) -> ApiError {

@@ -12,6 +12,7 @@ mod inline;
 mod instance_profile;
 mod login_profile;
 mod open_id_connect;
+mod other_credential;
 mod password_policy;
 mod policy;
 mod policy_version;
@@ -24,6 +25,7 @@ mod summary;
 mod tag;
 mod user;
 
+pub(crate) use access_key::BUILT_IN_KEY;
 pub(crate) use open_id_connect::name_of as oidc_provider_name;
 pub(crate) use saml::name_of as saml_provider_name;
 pub(crate) use service_linked_role::role_name as service_linked_role_name;
@@ -128,6 +130,7 @@ operations! {
     list_instance_profile_tags(types::ListInstanceProfileTagsRequest) -> types::ListInstanceProfileTagsResponse;
     list_instance_profiles(types::ListInstanceProfilesRequest) -> types::ListInstanceProfilesResponse;
     list_instance_profiles_for_role(types::ListInstanceProfilesForRoleRequest) -> types::ListInstanceProfilesForRoleResponse;
+    list_mfa_devices(types::ListMFADevicesRequest) -> types::ListMFADevicesResponse;
     list_open_id_connect_provider_tags(types::ListOpenIDConnectProviderTagsRequest) -> types::ListOpenIDConnectProviderTagsResponse;
     list_open_id_connect_providers(types::ListOpenIDConnectProvidersRequest) -> types::ListOpenIDConnectProvidersResponse;
     list_policies(types::ListPoliciesRequest) -> types::ListPoliciesResponse;
@@ -141,9 +144,13 @@ operations! {
     list_saml_providers(types::ListSAMLProvidersRequest) -> types::ListSAMLProvidersResponse;
     list_server_certificate_tags(types::ListServerCertificateTagsRequest) -> types::ListServerCertificateTagsResponse;
     list_server_certificates(types::ListServerCertificatesRequest) -> types::ListServerCertificatesResponse;
+    list_service_specific_credentials(types::ListServiceSpecificCredentialsRequest) -> types::ListServiceSpecificCredentialsResponse;
+    list_signing_certificates(types::ListSigningCertificatesRequest) -> types::ListSigningCertificatesResponse;
+    list_ssh_public_keys(types::ListSSHPublicKeysRequest) -> types::ListSSHPublicKeysResponse;
     list_user_policies(types::ListUserPoliciesRequest) -> types::ListUserPoliciesResponse;
     list_user_tags(types::ListUserTagsRequest) -> types::ListUserTagsResponse;
     list_users(types::ListUsersRequest) -> types::ListUsersResponse;
+    list_virtual_mfa_devices(types::ListVirtualMFADevicesRequest) -> types::ListVirtualMFADevicesResponse;
     put_group_policy(types::PutGroupPolicyRequest) -> ();
     put_role_permissions_boundary(types::PutRolePermissionsBoundaryRequest) -> ();
     put_role_policy(types::PutRolePolicyRequest) -> ();

@@ -110,7 +110,7 @@ impl Iam {
             match input.policy_usage_filter {
                 Some(types::PolicyUsageType::PermissionsPolicy) => attached(),
                 Some(types::PolicyUsageType::PermissionsBoundary) => boundary(),
-                _ => input.only_attached != Some(true) || attached() || boundary(),
+                _ => input.only_attached != Some(true) || attached(),
             }
         };
         policies.retain(|policy| names::under(policy.path(), input.path_prefix.as_deref()) && used(policy));
