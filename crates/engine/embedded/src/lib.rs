@@ -39,6 +39,7 @@ pub mod exec;
 mod host;
 mod in_root;
 mod init;
+mod kits;
 mod netns;
 mod plan;
 mod rlimit;

@@ -17,7 +17,7 @@ pub use crate::plan::Stdio;
 pub use crate::sys::Parent;
 use crate::sys::{self, Cloned};
 use crate::terminal;
-use crate::{devices, shared};
+use crate::{devices, kits, shared};
 
 /// A report of a child is one serialized [`EngineError`]; a longer one is cut and unreadable.
 const REPORT_BYTES_MAX: usize = 64 * 1024;
@@ -76,7 +76,8 @@ fn make_directories(plan: &Plan<'_>) -> Result<(), EngineError> {
     let failed = |error: io::Error| {
         io_error(&format!("make the writable layer of container {}", plan.spec.id), &error)
     };
-    match std::fs::create_dir(directory) {
+    let containers = directory.parent().unwrap_or(directory);
+    match kits::make_container(containers, directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && plan.spec.restart.is_some() => {
             // An earlier run, whose writable layer goes on; its work directory cannot be used again.
             if plan.upper_dir.is_dir() {
@@ -163,8 +164,10 @@ unsafe fn start(host: &Host, plan: &Plan<'_>, parent: Parent) -> Result<Spawned,
     if let Some(init) = pids {
         shared::enter_pids(init).map_err(|_| EngineError::NoSandbox(plan.sandbox.id.clone()))?;
     }
+    // Until the child executes or ends we would but wait, and copy pages that both write to.
+    let flags = plan.namespaces() | libc::CLONE_VFORK;
     // SAFETY: the caller's promise; the child leaves by execve or exit_now.
-    let cloned = unsafe { sys::clone3(plan.namespaces(), into, parent) };
+    let cloned = unsafe { sys::clone3(flags, into, parent) };
     if pids.is_some() && !matches!(cloned, Ok(Cloned::Child)) {
         shared::leave_pids(host);
     }

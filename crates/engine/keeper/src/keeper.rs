@@ -22,6 +22,7 @@ mod daemon;
 mod lifecycle;
 mod lines;
 mod output;
+pub mod pipes;
 mod process;
 mod rotation;
 mod sessions;
@@ -350,6 +351,7 @@ fn begin(config: &KeeperConfig) -> Result<Turn, String> {
 }
 
 fn keep(config: &KeeperConfig, supervisor: Supervisor, starter: Option<daemon::Starter>) -> Turn {
+    daemon::take_signals_again();
     let _ = rustix::thread::set_name(c"wharf-keeper");
     let tell = |word: &str| {
         if let Some(starter) = starter {
@@ -385,7 +387,8 @@ fn keep(config: &KeeperConfig, supervisor: Supervisor, starter: Option<daemon::S
 impl Keeper {
     fn open(config: &KeeperConfig, lock: File, supervisor: Supervisor) -> Result<Self, String> {
         let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
-        for dir in [paths::LOGS, paths::PIPES, paths::SANDBOXES] {
+        pipes::make(&config.instance).map_err(failed(paths::PIPES))?;
+        for dir in [paths::LOGS, paths::SANDBOXES] {
             match std::fs::create_dir(dir) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(format!("{}: {error}", config.dir.join(dir).display()));
@@ -438,7 +441,7 @@ impl Keeper {
         };
         keeper.adopt(snapshot, &boot_id, unfinished.as_ref());
         keeper.watch_all().map_err(failed("epoll"))?;
-        keeper.have_debris_reaped();
+        keeper.name_what_is_left();
         keeper.supervisor.tell(&Message::Serves);
         // Only now can clients find it.
         std::fs::rename(paths::SOCKET_NEW, paths::SOCKET).map_err(failed(paths::SOCKET))?;

@@ -11,7 +11,7 @@ pub struct Footprint(BTreeSet<String>);
 impl Footprint {
     /// Everything on the host that carries the instance's name or lies in its directory: mounts of
     /// this mount namespace, cgroups of every hierarchy, processes with `dir` among their arguments,
-    /// and files below `dir`.
+    /// files below `dir`, and the directory of its pipes.
     pub fn of(instance: &str, dir: &Path) -> Self {
         let mut found = BTreeSet::new();
         let dir = dir.to_string_lossy().into_owned();
@@ -36,6 +36,10 @@ impl Footprint {
             if is_pid && pid != own && command.contains(&dir) {
                 found.insert(format!("process {pid} {command}"));
             }
+        }
+        let pipes = crate::keeper::pipes::in_memory(instance);
+        if pipes.exists() {
+            found.insert(format!("file {}", pipes.display()));
         }
         walk(Path::new(&dir), &mut |path| {
             found.insert(format!("file {}", path.display()));

@@ -61,6 +61,32 @@ pub fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
+/// A descriptor that is readable when a child has ended. The signal itself comes no more.
+pub fn child_signals() -> io::Result<OwnedFd> {
+    // SAFETY: the set is filled by sigemptyset before it is used, and outlives the calls; the
+    // descriptor that signalfd gives is new.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        match libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+/// Undoes [`child_signals`] in a child, which inherits it.
+pub fn take_signals_again() {
+    // SAFETY: as above.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
 /// Numbers of the descriptors beyond the standard three.
 pub fn open_descriptors() -> io::Result<Vec<i32>> {
     let entries = std::fs::read_dir("/proc/self/fd")?;

@@ -463,7 +463,8 @@ impl Keeper {
 
     /// The engine failed: there was never such a container.
     fn not_started(&mut self, number: ContainerNumber, error: &EngineError, now: Now) {
-        let was_there = |held: &Container| held.care.as_ref().is_some_and(|care| care.now.restarting.is_some());
+        let was_there =
+            |held: &Container| held.care.as_ref().is_some_and(|care| care.now.restarting.is_some());
         if self.containers.get(&number).is_some_and(was_there) {
             // There was, and it had an exit: this one is its last.
             return self.start_failed(number, EXIT_NOT_STARTED, &error.to_string(), now);

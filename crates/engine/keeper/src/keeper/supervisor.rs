@@ -7,7 +7,7 @@
 //!   is told to: the same process, whose children the containers then still are.
 //! - When it is killed itself, the keeper takes its place, and forks a keeper.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -40,8 +40,8 @@ const WAITING_MAX: usize = 64 * 1024;
 const KEEPER_AGE_MIN_MS: u64 = 1_000;
 const RESTART_PAUSE_MIN_MS: u64 = 50;
 const RESTART_PAUSE_MAX_MS: u64 = 5_000;
-/// How soon a child that had not ended is looked at again.
-const REAP_INTERVAL_MS: u64 = 50;
+/// Of one [`Message::Containers`].
+pub const PIDS_MAX: usize = 4096;
 
 /// What a keeper tells its supervisor. Both are of one build.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -51,7 +51,11 @@ pub enum Message {
     Hold(ContainerId),
     /// All its output is in its log.
     Release(ContainerId),
-    /// This child of the supervisor has ended, or will in a moment, and its exit is known.
+    /// Adopted containers, whose exit codes are still to be read.
+    Containers(Vec<u32>),
+    /// Every other child of the supervisor may be reaped.
+    AllNamed,
+    /// The exit of this container is known.
     Reap(u32),
     /// Become this program when the keeper has ended.
     Succeed(Vec<Vec<u8>>),
@@ -165,7 +169,11 @@ struct Life {
 struct Process {
     lock: File,
     held: Held,
-    unreaped: Vec<u32>,
+    /// Readable when a child has ended.
+    signals: OwnedFd,
+    /// Children whose exit codes are still to be read. `None` until the keeper has named all.
+    containers: Option<HashSet<u32>>,
+    named: HashSet<u32>,
 }
 
 /// Takes the lock that one supervisor of a directory has.
@@ -193,7 +201,14 @@ pub fn supervise(config: &KeeperConfig, lock: File, mut starter: Option<Starter>
     }
     daemon::raise_descriptor_limit();
     let is_first = starter.is_some();
-    let mut process = Process { lock, held, unreaped: Vec::new() };
+    let signals = match daemon::child_signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            daemon::note(&format!("the supervisor cannot see its children: {error}"));
+            return Turn::End(ExitCode::FAILURE);
+        }
+    };
+    let mut process = Process { lock, held, signals, containers: None, named: HashSet::new() };
     let (mut pause_ms, mut has_served) = (RESTART_PAUSE_MIN_MS, false);
     loop {
         let begun = Now::read().monotonic_ms;
@@ -250,31 +265,61 @@ impl Process {
         let mut life = Life::default();
         let Ok(pidfd) = rustix::process::pidfd_open(keeper, PidfdFlags::empty()) else { return life };
         loop {
-            self.unreaped.retain(|pid| !process::reap(*pid));
-            let mut fds = [PollFd::new(socket, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
-            let soon = timespec(REAP_INTERVAL_MS);
-            let timeout = (!self.unreaped.is_empty()).then_some(&soon);
-            match rustix::event::poll(&mut fds, timeout) {
+            let mut fds = [socket.as_fd(), pidfd.as_fd(), self.signals.as_fd()]
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            match rustix::event::poll(&mut fds, None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => daemon::note(&format!("the supervisor cannot wait: {error}")),
             }
             let is_over = !fds[1].revents().is_empty();
+            let children_ended = !fds[2].revents().is_empty();
             while let Some(message) = receive(socket) {
-                self.take(message, &mut life);
+                self.take(message, keeper, &mut life);
+            }
+            if children_ended {
+                // More than one signal becomes one.
+                while rustix::io::read(&self.signals, &mut [0u8; 1024]).is_ok() {}
+                self.reap(keeper);
             }
             if is_over {
                 process::reap_killed(keeper);
+                // What it leaves may hold containers.
+                (self.containers, self.named) = (None, HashSet::new());
                 return life;
             }
         }
     }
 
-    fn take(&mut self, message: Message, life: &mut Life) {
+    /// Reaps what has ended and is no container.
+    fn reap(&self, keeper: Pid) {
+        let Some(containers) = &self.containers else { return };
+        let own = std::process::id();
+        let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+        let children = children.unwrap_or_default();
+        let others = children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+        for pid in others.filter(|pid| !containers.contains(pid)) {
+            if pid != keeper.as_raw_nonzero().get().unsigned_abs() {
+                process::reap(pid);
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message, keeper: Pid, life: &mut Life) {
         match message {
             Message::Serves => life.served = true,
             Message::Hold(container) => self.held.hold(container),
             Message::Release(container) => drop(self.held.0.remove(&container)),
-            Message::Reap(pid) => self.unreaped.push(pid),
+            Message::Containers(pids) => self.named.extend(pids),
+            Message::AllNamed => {
+                self.containers = Some(std::mem::take(&mut self.named));
+                self.reap(keeper);
+            }
+            Message::Reap(pid) => {
+                if let Some(containers) = &mut self.containers {
+                    containers.remove(&pid);
+                }
+                process::reap(pid);
+            }
             Message::Ends => life.ends = true,
             Message::Succeed(arguments) => {
                 let arguments: Vec<_> = arguments.into_iter().map(OsString::from_vec).collect();
@@ -325,15 +370,4 @@ fn pause(ms: u64) {
 /// The command line of an upgrade, for [`Message::Succeed`].
 pub fn succession(arguments: &[OsString]) -> Message {
     Message::Succeed(arguments.iter().map(|argument| OsStr::as_bytes(argument).to_vec()).collect())
-}
-
-/// Children of the supervisor: what earlier keepers have left.
-pub fn left_by_earlier_keepers() -> Vec<u32> {
-    let Some(supervisor) = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get()) else {
-        return Vec::new();
-    };
-    let children = std::fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children"));
-    let own = std::process::id();
-    let children = children.unwrap_or_default();
-    children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).filter(|pid| *pid != own).collect()
 }
