@@ -7,6 +7,7 @@ use std::path::Path;
 
 use support::{World, lines, sandbox_spec, world};
 use wharf_engine::log::Stream;
+use wharf_engine::session::ExecSpec;
 use wharf_engine::{ContainerId, ContainerState, Engine, SandboxId, SandboxSpec, Users};
 
 async fn private(world: &World, name: &str) -> SandboxId {
@@ -61,5 +62,45 @@ async fn a_sandbox_with_users_of_its_own_logs_and_leaves_nothing() {
     world.engine.remove_sandbox(&sandbox).await.unwrap();
     let taken = world.config.dir.join("sandboxes/.users");
     assert!(Path::new(&taken).is_dir() && fs::read_dir(&taken).unwrap().next().is_none());
+    world.end().await;
+}
+
+/// What a program beside the container's own prints.
+async fn said(world: &World, container: &ContainerId, user: Option<&str>, script: &str) -> String {
+    let spec = ExecSpec {
+        user: user.map(str::to_owned),
+        ..ExecSpec::new(["/bin/sh", "-c", script].map(str::to_owned).to_vec())
+    };
+    let mut session = world.engine.exec(container, spec).await.expect("it runs");
+    drop(session.input.take());
+    let mut bytes = Vec::new();
+    while let Some(chunk) = session.output.recv().await {
+        bytes.extend(chunk.bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[tokio::test]
+async fn a_program_beside_a_containers_own_has_its_users() {
+    let Some(world) = world("a_program_beside_a_containers_own_has_its_users").await else { return };
+    let sandbox = private(&world, "s").await;
+    let mut spec = world.sh("c", "while :; do sleep 1; done");
+    spec.process.user = "1000:1000".to_owned();
+    world.engine.start_container(&sandbox, spec).await.unwrap();
+    let id = ContainerId::new("c").unwrap();
+    let as_itself = said(&world, &id, None, "echo x > /made").await;
+    assert!(as_itself.contains("denied"), "{as_itself}");
+    // The image's files are root's; and root has power over the container's other users: that takes the
+    // very namespace that they have.
+    let script = "echo x > /made && cat /made; echo y > /dev/stdout; kill -9 1 && echo sent; \
+                  while read line; do case $line in Uid:*) echo $line;; esac; done < /proc/1/status; \
+                  cat /proc/self/uid_map";
+    let as_root = said(&world, &id, Some("0:0"), script).await;
+    let lines: Vec<&str> = as_root.lines().collect();
+    assert_eq!(lines[..3], ["x", "y", "sent"], "{as_root}");
+    assert_eq!(lines[3].split_whitespace().nth(1), Some("1000"), "{as_root}");
+    let map: Vec<&str> = lines[4].split_whitespace().collect();
+    assert_eq!((map[0], map[2]), ("0", "65536"), "{as_root}");
+    world.engine.remove_sandbox(&sandbox).await.unwrap();
     world.end().await;
 }
