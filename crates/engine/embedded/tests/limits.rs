@@ -31,6 +31,7 @@ fn limits_stand_in_the_kernels_files() {
         memory_bytes: Some(64 << 20),
         memory_reservation_bytes: Some(32 << 20),
         pids_max: Some(20),
+        ..Resources::default()
     };
     let running = engine.begin(&sandbox, &spec).unwrap();
     let (s, c) = (&sandbox.id, &spec.id);
@@ -96,8 +97,8 @@ fn use_is_counted() {
     let mut buffer = [0; 16];
     rustix::io::read(&running.stdout, &mut buffer).unwrap();
     let stats = engine.host.stats(&sandbox.id, &spec.id).unwrap();
-    assert!(stats.cpu_nanos > 1_000_000, "{stats:?}");
-    assert!(stats.memory_bytes > 0 && stats.memory_max_bytes >= stats.memory_bytes, "{stats:?}");
+    assert!(stats.cpu.total_nanos > 1_000_000, "{stats:?}");
+    assert!(stats.memory.bytes > 0 && stats.memory.max_bytes >= stats.memory.bytes, "{stats:?}");
     assert!((1..=2).contains(&stats.pids), "{stats:?}");
     rustix::process::pidfd_send_signal(&running.pidfd, rustix::process::Signal::KILL).unwrap();
     assert_eq!(engine.end(&running).code, 137);
