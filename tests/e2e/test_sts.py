@@ -100,7 +100,7 @@ def test_profiles_of_the_cli_assume_one_role_after_the_other(server, tmp_path):
         server,
         trust(
             {"AWS": f"arn:aws:iam::{ACCOUNT}:user/{user}"},
-            Condition={"StringEquals": {"sts:ExternalId": "a secret handshake"}},
+            Condition={"StringEquals": {"sts:ExternalId": "a-secret-handshake"}},
         ),
         allow("sts:AssumeRole"),
     )
@@ -109,7 +109,7 @@ def test_profiles_of_the_cli_assume_one_role_after_the_other(server, tmp_path):
         f"[base]\naws_access_key_id={key['AccessKeyId']}\naws_secret_access_key={key['SecretAccessKey']}\n"
     )
     (tmp_path / "config").write_text(
-        f"[profile first]\nrole_arn={first['Arn']}\nsource_profile=base\nexternal_id=a secret handshake\n"
+        f"[profile first]\nrole_arn={first['Arn']}\nsource_profile=base\nexternal_id=a-secret-handshake\n"
         "role_session_name=one\n"
         f"[profile second]\nrole_arn={second['Arn']}\nsource_profile=first\nrole_session_name=two\n"
         f"[profile stranger]\nrole_arn={first['Arn']}\nsource_profile=base\n"
@@ -179,7 +179,7 @@ def test_a_session_policy_narrows_and_never_widens(server):
 def test_a_changed_token_is_refused_in_each_protocol(server):
     _, key = make_user(server, allow("sts:AssumeRole"))
     role = make_role(server, trust({"AWS": ACCOUNT}), allow("*"))
-    good = as_user(server, "sts", key).assume_role(RoleArn=role["Arn"], RoleSessionName="s")["Credentials"]
+    good = as_user(server, "sts", key).assume_role(RoleArn=role["Arn"], RoleSessionName="one")["Credentials"]
     as_session(server, "ecs", good).list_clusters()
     token = good["SessionToken"]
     middle = len(token) // 2
@@ -194,7 +194,7 @@ def test_a_changed_token_is_refused_in_each_protocol(server):
     wrong = as_session(server, "sts", good | {"SecretAccessKey": "x" * 40})
     refused("SignatureDoesNotMatch", wrong.get_caller_identity)
     # The token of a session beside the key of another, and beside a long-term key.
-    other = as_user(server, "sts", key).assume_role(RoleArn=role["Arn"], RoleSessionName="t")["Credentials"]
+    other = as_user(server, "sts", key).assume_role(RoleArn=role["Arn"], RoleSessionName="two")["Credentials"]
     refused("InvalidClientTokenId", as_session(server, "sts", other | {"SessionToken": token}).get_caller_identity)
     long_term = {"AccessKeyId": key["AccessKeyId"], "SecretAccessKey": key["SecretAccessKey"], "SessionToken": token}
     refused("InvalidClientTokenId", as_session(server, "sts", long_term).get_caller_identity)
@@ -203,7 +203,7 @@ def test_a_changed_token_is_refused_in_each_protocol(server):
 def test_a_restart_keeps_sessions_and_a_deleted_role_ends_them(server):
     _, key = make_user(server, allow("sts:AssumeRole"))
     role = make_role(server, trust({"AWS": ACCOUNT}), allow("ecs:ListClusters"))
-    credentials = as_user(server, "sts", key).assume_role(RoleArn=role["Arn"], RoleSessionName="s")["Credentials"]
+    credentials = as_user(server, "sts", key).assume_role(RoleArn=role["Arn"], RoleSessionName="one")["Credentials"]
     as_session(server, "ecs", credentials).list_clusters()
     server.restart()
     as_session(server, "ecs", credentials).list_clusters()
@@ -244,7 +244,7 @@ def test_sessions_carry_tags_and_a_source_identity(server):
         allow("sts:AssumeRole"),
     )
     sts = as_user(server, "sts", key)
-    call = {"RoleArn": role["Arn"], "RoleSessionName": "s"}
+    call = {"RoleArn": role["Arn"], "RoleSessionName": "one"}
     blue = sts.assume_role(**call, Tags=[{"Key": "team", "Value": "blue"}], TransitiveTagKeys=["team"])
     as_session(server, "ecs", blue["Credentials"]).list_clusters()
     red = sts.assume_role(**call, Tags=[{"Key": "team", "Value": "red"}])
@@ -254,7 +254,7 @@ def test_sessions_carry_tags_and_a_source_identity(server):
     # A trust policy that does not let tags in.
     strict = make_role(server, trust({"AWS": ACCOUNT}))
     message = refused(
-        "AccessDenied", sts.assume_role, RoleArn=strict["Arn"], RoleSessionName="s", Tags=[{"Key": "a", "Value": "b"}]
+        "AccessDenied", sts.assume_role, RoleArn=strict["Arn"], RoleSessionName="one", Tags=[{"Key": "a", "Value": "b"}]
     )
     assert "is not authorized to perform: sts:TagSession" in message, message
     refused(
@@ -265,7 +265,7 @@ def test_sessions_carry_tags_and_a_source_identity(server):
 def test_root_users_assume_no_role_and_get_sessions_of_an_hour(server):
     role = make_role(server, trust({"AWS": ACCOUNT}))
     root = server.client("sts")
-    message = refused("AccessDenied", root.assume_role, RoleArn=role["Arn"], RoleSessionName="s")
+    message = refused("AccessDenied", root.assume_role, RoleArn=role["Arn"], RoleSessionName="one")
     assert message == "Roles may not be assumed by root accounts."
     credentials = root.get_session_token(DurationSeconds=129600)["Credentials"]
     left = credentials["Expiration"].timestamp() - time.time()

@@ -18,6 +18,7 @@ mod log_sink;
 mod oidc;
 mod secret_sources;
 mod task_metadata;
+mod vendor;
 
 pub use authorization::{
     AuthorizationTable, Check, ConditionKey, Entry, OperationRequest, Reach, Required, Resource,
@@ -38,3 +39,4 @@ pub use log_sink::{LogDestination, LogEvent, LogSink, LogSinkError};
 pub use oidc::{OidcProvider, OidcProviders};
 pub use secret_sources::{ParameterSource, SecretReference, SecretSource};
 pub use task_metadata::{MetadataResponse, TaskMetadata};
+pub use vendor::{CredentialVendor, VendError, VendRequest, Vended};

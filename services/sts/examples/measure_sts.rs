@@ -2,7 +2,12 @@
 //!
 //! Three figures: making credentials, knowing a session again that was seen lately (what a busy
 //! client costs), and opening the token of one that was not.
-#![allow(clippy::print_stdout, clippy::disallowed_macros, clippy::disallowed_methods, reason = "it measures and tells")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "it measures and tells"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;

@@ -8,6 +8,7 @@
 //! - [`oidc`]: tokens of identity providers.
 //! - [`trust`]: what a role's trust policy says to somebody who has no AWS identity yet.
 //! - [`handlers`]: one file an operation.
+//! - `vendor`: credentials of roles for what Wharf runs (`contracts::CredentialVendor`).
 //! - [`messages`]: encoded authorization failure messages.
 //!
 //! Whether a user or role may assume a role is decided by the authorizer from what
@@ -27,6 +28,7 @@ mod policies;
 mod role;
 pub mod token;
 mod trust;
+mod vendor;
 
 use std::sync::Arc;
 

@@ -1,7 +1,5 @@
 //! The role that a request names.
 
-use std::time::Duration;
-
 use wharf_contracts::RoleFacts;
 use wharf_core::{AccountId, ApiError, Arn, Partition, Principal};
 
@@ -52,11 +50,6 @@ pub(crate) fn session_of(role: &RoleFacts, session_name: &str) -> Principal {
         role_name: role.name.as_str().into(),
         session_name: session_name.into(),
     }
-}
-
-/// The longest session of a role, in its record's own terms.
-pub(crate) fn session_max(role: &RoleFacts) -> Duration {
-    role.max_session_duration
 }
 
 #[cfg(test)]

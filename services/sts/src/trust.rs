@@ -1,5 +1,5 @@
 //! What a role's trust policy says to somebody who has no AWS identity: who shows a token of an
-//! identity provider. Such a caller belongs to no account, so that no other policy has a say.
+//! identity provider, or a service. Such a caller belongs to no account, so that no other policy has a say.
 
 use wharf_core::AccountId;
 use wharf_policy::{Caller, Decision, Keys, Kind, Policy, PolicySet, Question, ResourceAccess, decide};
@@ -8,6 +8,8 @@ use wharf_policy::{Caller, Decision, Keys, Kind, Policy, PolicySet, Question, Re
 pub(crate) enum Stranger<'a> {
     /// The ARN of an identity provider.
     Federated(&'a str),
+    /// A service of AWS's, which Wharf is here: `ecs-tasks.amazonaws.com`.
+    Service(&'a str),
 }
 
 pub(crate) struct Asked<'a> {
@@ -26,8 +28,10 @@ pub(crate) fn allows<'a>(asked: &Asked<'_>, actions: &[&'a str]) -> Result<(), &
     let first = actions.first().copied().unwrap_or_default();
     // It was checked when it was stored; one that is not understood trusts nobody.
     let policy = Policy::parse(Kind::Trust, asked.trust_policy).map_err(|_| first)?;
-    let Stranger::Federated(provider) = asked.stranger;
-    let caller = Caller::Federated(provider.to_owned());
+    let caller = match asked.stranger {
+        Stranger::Federated(provider) => Caller::Federated(provider.to_owned()),
+        Stranger::Service(name) => Caller::Service(name.to_owned()),
+    };
     let set = PolicySet {
         identity: Some(&[]),
         resource: Some((&policy, ResourceAccess::Gates)),

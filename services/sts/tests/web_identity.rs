@@ -187,12 +187,18 @@ async fn keys_are_kept_and_asked_for_again_when_one_is_new() {
 async fn a_provider_that_fails_is_told_from_a_token_that_does() {
     let (world, provider) = ready().await;
     let token = provider.sign(&provider.claims());
+    let mut now = NOW;
     for answer in ["", "{}", "[]", "{\"keys\": {}}", &"x".repeat(300_000)] {
         *provider.keys_answer.lock() = Some(answer.to_owned());
-        let (code, text) = refusal(assume(&world, &token, NOW).await);
+        // A provider that has just failed is not asked again at once.
+        now = now.plus(Duration::from_secs(1));
+        let (code, text) = refusal(assume(&world, &token, now).await);
         assert_eq!(code, "InvalidIdentityToken", "{text}");
         assert!(text.starts_with("Couldn't retrieve verification key"), "{text}");
     }
+    assert_eq!(provider.requests.lock().iter().filter(|path| path.ends_with("/keys")).count(), 5);
+    assert!(assume(&world, &token, now).await.is_err());
+    assert_eq!(provider.requests.lock().iter().filter(|path| path.ends_with("/keys")).count(), 5);
     // Nobody listens there: the port was given back when the listener was dropped.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{closed}");

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::plan::duration::{self, Chaining};
 use crate::plan::tags;
-use crate::role::{RoleArn, session_max, session_of};
+use crate::role::{RoleArn, session_of};
 use crate::{Sts, policies};
 
 pub(crate) fn assume_role(
@@ -32,7 +32,7 @@ pub(crate) fn assume_role(
         Principal::AssumedRole { .. } => Chaining::Chained,
         _ => Chaining::First,
     };
-    let lifetime = duration::of_role(input.duration_seconds, session_max(&role), chaining)
+    let lifetime = duration::of_role(input.duration_seconds, role.max_session_duration, chaining)
         .map_err(|error| validation(error.to_string()))?;
     let mut tags = requested_tags(input.tags, input.transitive_tag_keys)?;
     let mut source_identity = input.source_identity;

@@ -11,7 +11,7 @@ use crate::oidc::provider::ProviderError;
 use crate::oidc::token::{Claims, Token, TokenError};
 use crate::plan::duration::{self, Chaining};
 use crate::plan::tags::{self, SessionTags};
-use crate::role::{RoleArn, session_max, session_of};
+use crate::role::{RoleArn, session_of};
 use crate::trust::{Asked, Stranger};
 use crate::{Sts, policies, trust};
 
@@ -50,7 +50,7 @@ pub(crate) async fn assume_role_with_web_identity(
         .map_err(tag_error)?;
     ask_trust(&role, &input, &provider, &claims, &tags)?;
 
-    let lifetime = duration::of_role(input.duration_seconds, session_max(&role), Chaining::First)
+    let lifetime = duration::of_role(input.duration_seconds, role.max_session_duration, Chaining::First)
         .map_err(|error| validation(error.to_string()))?;
     let policies = policies::of_session(sts, role.account, input.policy, input.policy_arns)?;
     let packed = policies::packed_percent(&policies, &tags.tags)?;

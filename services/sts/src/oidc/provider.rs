@@ -18,7 +18,7 @@ use super::keys::{KeySet, KeySetError};
 
 /// How long keys are believed without asking again.
 const KEYS_FRESH_FOR: Duration = Duration::from_secs(10 * 60);
-/// How soon a provider is asked again because of a key that it did not have.
+/// How soon a provider is asked again because of a key that it did not have, or because it failed.
 const KEYS_ASKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Providers whose keys are kept.
 const PROVIDERS_MAX: usize = 256;
@@ -51,8 +51,12 @@ struct Discovery {
 
 struct Kept {
     at: Timestamp,
-    keys: Arc<KeySet>,
+    answer: Answer,
 }
+
+/// A failure is kept as well, for a moment: who shows tokens in a row must not make us wait for a
+/// dead provider each time.
+type Answer = Result<Arc<KeySet>, Arc<ProviderError>>;
 
 /// Keys by the provider's URL and thumbprints: a provider that trusts other certificates is another.
 pub struct Providers {
@@ -72,43 +76,32 @@ impl Providers {
     ///
     /// # Errors
     /// As [`ProviderError`] says.
-    pub async fn keys(
-        &self,
-        provider: &OidcProvider,
-        key_id: Option<&str>,
-        now: Timestamp,
-    ) -> Result<Arc<KeySet>, ProviderError> {
+    pub async fn keys(&self, provider: &OidcProvider, key_id: Option<&str>, now: Timestamp) -> Answer {
         let place = (provider.url.clone(), provider.thumbprints.clone());
-        if let Some(keys) = self.kept(&place, key_id, now) {
-            return Ok(keys);
+        if let Some(answer) = self.kept(&place, key_id, now) {
+            return answer;
         }
         // The semaphore is never closed.
         let _permit = self.fetches.acquire().await;
-        if let Some(keys) = self.kept(&place, key_id, now) {
-            return Ok(keys);
+        if let Some(answer) = self.kept(&place, key_id, now) {
+            return answer;
         }
-        let keys = Arc::new(fetch_keys(provider).await?);
+        let answer = fetch_keys(provider).await.map(Arc::new).map_err(Arc::new);
         let mut kept = self.kept.lock();
         if kept.len() >= PROVIDERS_MAX && !kept.contains_key(&place) {
             let oldest = kept.iter().min_by_key(|(_, kept)| kept.at).map(|(place, _)| place.clone());
             oldest.map(|oldest| kept.remove(&oldest));
         }
-        kept.insert(place, Kept { at: now, keys: Arc::clone(&keys) });
-        Ok(keys)
+        kept.insert(place, Kept { at: now, answer: answer.clone() });
+        answer
     }
 
-    fn kept(
-        &self,
-        place: &(String, Vec<String>),
-        key_id: Option<&str>,
-        now: Timestamp,
-    ) -> Option<Arc<KeySet>> {
+    fn kept(&self, place: &(String, Vec<String>), key_id: Option<&str>, now: Timestamp) -> Option<Answer> {
         let kept = self.kept.lock();
         let found = kept.get(place)?;
-        let age = now.since(found.at);
-        let has_key = key_id.is_none_or(|id| found.keys.has(id));
-        let good = if has_key { KEYS_FRESH_FOR } else { KEYS_ASKED_AGAIN_AFTER };
-        (age < good).then(|| Arc::clone(&found.keys))
+        let is_good = found.answer.as_ref().is_ok_and(|keys| key_id.is_none_or(|id| keys.has(id)));
+        let fresh_for = if is_good { KEYS_FRESH_FOR } else { KEYS_ASKED_AGAIN_AFTER };
+        (now.since(found.at) < fresh_for).then(|| found.answer.clone())
     }
 }
 
