@@ -1,6 +1,5 @@
 //! What is asked of sandboxes and containers, and what becomes of them.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -571,7 +570,9 @@ impl Keeper {
         if let Verdict::StartsAgain { after } = verdict {
             let at = exit.at.plus(after);
             let restarting = Restarting { started_at, exit, at, cleaned: Cleaned::NotYet };
-            container_of(&mut self.containers, number).phase = Phase::Restarting(Box::new(restarting));
+            if let Some(container) = self.containers.get_mut(&number) {
+                container.phase = Phase::Restarting(Box::new(restarting));
+            }
             self.begin_restart(number, after, now);
             return self.reap(parent, process.pid);
         }
@@ -683,14 +684,6 @@ pub(super) fn input_of(
     let (input, stdin) =
         Input::create(container, mode).map_err(|error| out_of(&error, "the input's pipe"))?;
     Ok((input, ContainerEnds { stdin, ..ends }))
-}
-
-/// It is there: the caller has just seen it.
-fn container_of(
-    containers: &mut HashMap<ContainerNumber, Container>,
-    number: ContainerNumber,
-) -> &mut Container {
-    containers.get_mut(&number).expect("the container is there")
 }
 
 /// As a shell says of a program that could not be begun.
