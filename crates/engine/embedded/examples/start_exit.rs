@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions};
 use wharf_engine::{
-    ContainerId, ContainerSpec, ProcessSpec, Resources, SandboxId, SandboxResources, SandboxSpec,
+    ContainerId, ContainerSpec, ProcessSpec, Resources, SandboxId, SandboxResources, SandboxSpec, Users,
 };
 use wharf_engine_embedded::spawner::{self, Client, Reply, Request};
 use wharf_engine_embedded::{Host, HostConfig, Stdio};
@@ -48,25 +48,29 @@ fn main() -> Result<(), Failure> {
         Peer::new("crun without cgroups", "crun", &["--cgroup-manager=disabled"], directory.path(), &root),
         Peer::new("runc", "runc", &[], directory.path(), &root),
     ];
-    let mut ours = Vec::new();
-    let mut started = Vec::new();
     let null = fs::OpenOptions::new().write(true).open("/dev/null")?;
+    let stdio = Stdio { stdin: None, stdout: null.as_fd(), stderr: null.as_fd() };
+    let private = SandboxSpec { users: Users::Private, ..named(sandbox.clone(), "private") };
+    ask(&client, &Request::CreateSandbox(private.clone()))?;
+    let (mut ours, mut started, mut with_private, mut first, mut first_private) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for run in 0..runs {
-        let spec = container(run, &root);
-        let request = Request::Start { sandbox: sandbox.clone(), container: spec.clone() };
-        let stdio = Stdio { stdin: None, stdout: null.as_fd(), stderr: null.as_fd() };
-        let from = Instant::now();
-        let answer = client.call(&request, Some(&stdio))?;
-        started.push(from.elapsed().as_secs_f64() * 1e3);
-        let (Reply::Started { .. }, Some(pidfd)) = (answer.reply.clone(), answer.pidfd) else {
-            return Err(format!("{:?}", answer.reply).into());
+        let life = |sandbox: &SandboxSpec, name: &str| -> Result<(f64, f64), Failure> {
+            start_and_end(&client, sandbox, &container(name, run, &root), &stdio)
         };
-        let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-        rustix::event::poll(&mut poll, None)?;
-        ours.push(from.elapsed().as_secs_f64() * 1e3);
-        rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
-        let clean = Request::CleanContainer { sandbox: sandbox.id.clone(), container: spec.id };
-        ask(&client, &clean)?;
+        let (start, end) = life(&sandbox, "host")?;
+        started.push(start);
+        ours.push(end);
+        with_private.push(life(&private, "private")?.1);
+        // A sandbox of its own, as a task has it: the user namespace is made anew.
+        for (times, users) in [(&mut first, Users::Host), (&mut first_private, Users::Private)] {
+            let own = SandboxSpec { users, ..named(sandbox.clone(), &format!("own{run}")) };
+            let from = Instant::now();
+            ask(&client, &Request::CreateSandbox(own.clone()))?;
+            let made = from.elapsed().as_secs_f64() * 1e3;
+            times.push(made + life(&own, "own")?.1);
+            ask(&client, &Request::RemoveSandbox(own.id))?;
+        }
         // In turns, so that a busy moment of the machine meets all of them.
         if run % 2 == 0 {
             peers.iter_mut().for_each(|peer| peer.run(run));
@@ -74,7 +78,11 @@ fn main() -> Result<(), Failure> {
     }
     writeln!(out, "wharf  start       {}", summary(&mut started))?;
     let median = report(&mut out, "wharf", &mut ours, None)?;
+    report(&mut out, "wharf, private users", &mut with_private, None)?;
+    report(&mut out, "wharf, new sandbox", &mut first, None)?;
+    report(&mut out, "wharf, new sandbox, private users", &mut first_private, None)?;
 
+    ask(&client, &Request::RemoveSandbox(private.id))?;
     ask(&client, &Request::RemoveSandbox(sandbox.id))?;
     let pid = client.pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
     drop(client);
@@ -88,6 +96,32 @@ fn main() -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn named(sandbox: SandboxSpec, name: &str) -> SandboxSpec {
+    SandboxSpec { id: SandboxId::new(name).unwrap_or(sandbox.id), ..sandbox }
+}
+
+/// Milliseconds until the program runs, and until it has ended.
+fn start_and_end(
+    client: &Client,
+    sandbox: &SandboxSpec,
+    spec: &ContainerSpec,
+    stdio: &Stdio<'_>,
+) -> Result<(f64, f64), Failure> {
+    let request = Request::Start { sandbox: sandbox.clone(), container: spec.clone() };
+    let from = Instant::now();
+    let answer = client.call(&request, Some(stdio))?;
+    let started = from.elapsed().as_secs_f64() * 1e3;
+    let (Reply::Started { .. }, Some(pidfd)) = (answer.reply.clone(), answer.pidfd) else {
+        return Err(format!("{:?}", answer.reply).into());
+    };
+    let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut poll, None)?;
+    let ended = from.elapsed().as_secs_f64() * 1e3;
+    rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
+    ask(client, &Request::CleanContainer { sandbox: sandbox.id.clone(), container: spec.id.clone() })?;
+    Ok((started, ended))
 }
 
 fn report(
@@ -128,7 +162,7 @@ fn sandbox() -> SandboxSpec {
     }
 }
 
-fn container(run: usize, root: &Path) -> ContainerSpec {
+fn container(name: &str, run: usize, root: &Path) -> ContainerSpec {
     ContainerSpec {
         layers: vec![root.to_owned()],
         process: ProcessSpec { no_new_privileges: true, ..ProcessSpec::new(vec!["/bin/true".into()]) },
@@ -139,7 +173,7 @@ fn container(run: usize, root: &Path) -> ContainerSpec {
             ..Resources::default()
         },
         ..ContainerSpec::new(
-            ContainerId::new(format!("run{run}")).unwrap_or_else(|| unreachable!("a valid id")),
+            ContainerId::new(format!("{name}{run}")).unwrap_or_else(|| unreachable!("a valid id")),
             Vec::new(),
         )
     }
