@@ -142,6 +142,13 @@ def test_a_role_is_passed_by_whom_may_pass_it_to_tasks_alone(server):
     to = {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
     user.may(statement("Allow", "ecs:*"), statement("Allow", "iam:PassRole", role, **to))
     ecs.register_task_definition(**definition)
+    # The role of another account is passed by nobody.
+    theirs = f"arn:aws:iam::{OTHER}:role/pull"
+    foreign = task_definition("passing", executionRoleArn=theirs)
+    why = "because no resource-based policy allows the iam:PassRole action"
+    message = refused(server.client("ecs").register_task_definition, **foreign)
+    root = f"User: arn:aws:iam::{ACCOUNT}:root is not authorized to perform: iam:PassRole on resource: {theirs} "
+    assert message == root + why
     # To run what somebody else registered hands the role over, too.
     runner = User(server, statement("Allow", "ecs:*"))
     assert refused(runner.client("ecs").run_task, **run_task("passing")) == runner.denial("iam:PassRole", role)

@@ -145,9 +145,17 @@ impl IamAuthorizer {
         let verdict = if known && readable { verdict } else { wharf_policy::Verdict::nobody() };
         let mut told: Vec<&str> = TOLD_KEYS.to_vec();
         told.extend(check.keys.iter().chain(&resource.keys).map(|key| &*key.name));
+        let mut denying = Vec::new();
+        if verdict.decision == wharf_policy::Decision::ExplicitDeny {
+            for matched in wharf_policy::simulate(&question, &set).matched {
+                let policy = set.policy(matched.policy);
+                denying.extend(policy.and_then(|policy| policy.statements().get(matched.statement)));
+            }
+        }
+        let principal_id = request.context.principal.user_id();
         Some(Denial {
             message: wharf_policy::sentence(&question, &verdict),
-            details: wharf_policy::details(&question, &verdict, &request.context.principal.user_id(), &told),
+            details: wharf_policy::details(&question, &verdict, &principal_id, &denying, &told),
         })
     }
 }

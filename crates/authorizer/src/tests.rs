@@ -345,17 +345,24 @@ fn what_cannot_be_read_denies_and_nobody_is_let_in_by_being_nobody() {
 }
 
 #[test]
-fn the_details_of_a_denial_are_json() {
+fn the_details_of_a_denial_are_json_and_name_the_statements_that_deny() {
     let world = World::new(&[]);
     let context = context(bob());
     let checks = [check("ec2:DescribeVpcs", "*")];
     let facts = RequestFacts { user_agent: Some("a \"quoted\"\nagent"), ..RequestFacts::default() };
     let request = AuthorizationRequest { context: &context, checks: &checks, facts: &facts };
-    let Decision::Deny(denial) = world.authorizer.decide(&request) else { panic!("allowed") };
-    assert!(denial.details.starts_with(r#"{"allowed":false,"explicitDeny":false,"#), "{}", denial.details);
-    assert!(
-        denial
-            .details
-            .contains(r#"{"key":"aws:UserAgent","values":{"items":[{"value":"a \"quoted\"\u000aagent"}]}}"#)
+    let details = || match world.authorizer.decide(&request) {
+        Decision::Deny(denial) => denial.details,
+        Decision::Allow => panic!("allowed"),
+    };
+    let start = r#"{"allowed":false,"explicitDeny":false,"matchedStatements":{"items":[]},"#;
+    assert!(details().starts_with(start), "{}", details());
+    let agent = r#"{"key":"aws:UserAgent","values":{"items":[{"value":"a \"quoted\"\u000aagent"}]}}"#;
+    assert!(details().contains(agent), "{}", details());
+    world.iam.set(&[&allow("*", "*"), &statement("Deny", "ec2:Describe*", "*", "{}")], None);
+    let start = concat!(
+        r#"{"allowed":false,"explicitDeny":true,"matchedStatements":{"items":[{"statementId":"","effect":"DENY","#,
+        r#""actions":{"items":[{"value":"ec2:Describe*"}]},"resources":{"items":[{"value":"*"}]}}]},"#
     );
+    assert!(details().starts_with(start), "{}", details());
 }

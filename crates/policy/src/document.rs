@@ -206,7 +206,8 @@ impl<'a, 'b> Draft<'a, 'b> {
         }
         names.iter().try_for_each(|name| resource::check(name))?;
         let pattern = |name: &&str| Pattern::compile(name, Wildcards::Resource, variables);
-        Ok(Some(Resources { negated, patterns: names.iter().map(pattern).collect() }))
+        let patterns = names.iter().map(pattern).collect();
+        Ok(Some(Resources { negated, names: names.into_iter().map(str::to_owned).collect(), patterns }))
     }
 
     fn principals(&self, kind: Kind) -> Result<Option<Principals>, PolicyError> {

@@ -9,7 +9,11 @@ use wharf_core::AccountId;
 
 use crate::context::{Context, Values};
 use crate::decide::{Decision, Layer, Verdict};
+use crate::policy::{Effect, Statement};
 use crate::principal::Caller;
+
+/// Of the value of a condition key in the details of a denial.
+const TOLD_CHARS_MAX: usize = 512;
 
 /// May `caller` do `action` to `resource`?
 #[derive(Clone, Copy)]
@@ -65,35 +69,69 @@ fn name(layer: Layer) -> &'static str {
     }
 }
 
-/// The JSON that `sts:DecodeAuthorizationMessage` shows. `keys` are the condition keys to tell.
-pub fn details(question: &Question<'_>, verdict: &Verdict, principal_id: &str, keys: &[&str]) -> String {
-    let mut conditions = Vec::new();
-    for key in keys {
-        let values: Vec<String> = match question.context.get(&key.to_ascii_lowercase()) {
-            None => continue,
-            Some(Values::One(value)) => vec![value.into_owned()],
-            Some(Values::Many(values)) => values.into_iter().map(std::borrow::Cow::into_owned).collect(),
-        };
-        let values: Vec<String> =
-            values.iter().map(|value| format!("{{\"value\":{}}}", quoted(value))).collect();
-        conditions.push(format!(
-            "{{\"key\":{},\"values\":{{\"items\":[{}]}}}}",
-            quoted(key),
-            values.join(",")
-        ));
-    }
+/// The JSON that `sts:DecodeAuthorizationMessage` shows. `matched` are the statements that denied,
+/// `keys` the condition keys to tell.
+pub fn details(
+    question: &Question<'_>,
+    verdict: &Verdict,
+    principal_id: &str,
+    matched: &[&Statement],
+    keys: &[&str],
+) -> String {
+    let told: Vec<String> = keys
+        .iter()
+        .filter_map(|key| {
+            let values = match question.context.get(&key.to_ascii_lowercase())? {
+                Values::One(value) => vec![value],
+                Values::Many(values) => values,
+            };
+            let values = values.iter().map(|value| cut(value));
+            Some(format!("{{\"key\":{},\"values\":{}}}", quoted(key), items(values)))
+        })
+        .collect();
+    let statements: Vec<String> = matched.iter().map(|statement| described(statement)).collect();
     format!(
-        "{{\"allowed\":{},\"explicitDeny\":{},\"matchedStatements\":{{\"items\":[]}},\"failures\":{{\"items\":[]}},\
+        "{{\"allowed\":{},\"explicitDeny\":{},\"matchedStatements\":{{\"items\":[{}]}},\"failures\":{{\"items\":[]}},\
          \"context\":{{\"principal\":{{\"id\":{},\"arn\":{}}},\"action\":{},\"resource\":{},\
          \"conditions\":{{\"items\":[{}]}}}}}}",
         verdict.decision == Decision::Allowed,
         verdict.decision == Decision::ExplicitDeny,
+        statements.join(","),
         quoted(principal_id),
         quoted(question.caller.name()),
         quoted(question.action),
         quoted(question.resource),
-        conditions.join(",")
+        told.join(",")
     )
+}
+
+fn described(statement: &Statement) -> String {
+    let effect = match statement.effect {
+        Effect::Allow => "ALLOW",
+        Effect::Deny => "DENY",
+    };
+    let (action, resource) = (
+        if statement.actions.negated { "notActions" } else { "actions" },
+        if statement.resources.as_ref().is_some_and(|of| of.negated) { "notResources" } else { "resources" },
+    );
+    let resources = statement.resources.as_ref().map_or(&[] as &[String], |resources| &resources.names);
+    format!(
+        "{{\"statementId\":{},\"effect\":\"{effect}\",\"{action}\":{},\"{resource}\":{}}}",
+        quoted(statement.sid().unwrap_or_default()),
+        items(statement.actions.names.iter().map(String::as_str)),
+        items(resources.iter().map(String::as_str)),
+    )
+}
+
+fn items<'a>(values: impl Iterator<Item = &'a str>) -> String {
+    let values: Vec<String> = values.map(|value| format!("{{\"value\":{}}}", quoted(value))).collect();
+    format!("{{\"items\":[{}]}}", values.join(","))
+}
+
+/// A header may be long; what is told of it need not be.
+fn cut(value: &str) -> &str {
+    let end = value.char_indices().map(|(at, _)| at).nth(TOLD_CHARS_MAX);
+    end.map_or(value, |end| &value[..end])
 }
 
 /// A JSON string.

@@ -50,6 +50,8 @@ pub(crate) struct Actions {
 #[derive(Clone, Debug)]
 pub(crate) struct Resources {
     pub negated: bool,
+    /// As written.
+    pub names: Vec<String>,
     pub patterns: Vec<Pattern>,
 }
 

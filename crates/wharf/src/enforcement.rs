@@ -310,6 +310,11 @@ async fn what_a_table_names_of_another_account_is_denied_without_its_resource_po
                     checks.iter().flat_map(|check| &check.resources).any(|of| of.owner != account(OURS));
                 let decision = decide(&all, &bob(), &checks);
                 assert_eq!(decision == Decision::Allow, !foreign, "{} of {arn}", operation.action);
+                // Root users are asked where another account can be reached.
+                if registration.authorization().reach(operation) == Reach::AnyAccount {
+                    let decision = decide(&all, &root_of(OURS), &checks);
+                    assert_eq!(decision == Decision::Allow, !foreign, "{} of {arn}", operation.action);
+                }
             }
         }
     }

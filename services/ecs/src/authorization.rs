@@ -38,8 +38,9 @@ const ENTRIES: &[Entry<Ecs>] = &[
     Entry::new("ListTaskDefinitions", on_any),
     Entry::new("ListTasks", list_tasks),
     Entry::new("PutClusterCapacityProviders", put_cluster_capacity_providers),
-    Entry::new("RegisterTaskDefinition", register_task_definition),
-    Entry::new("RunTask", run_task),
+    // A role of another account is passed by nobody, a root user included.
+    Entry::new("RegisterTaskDefinition", register_task_definition).across_accounts(),
+    Entry::new("RunTask", run_task).across_accounts(),
     Entry::new("StopTask", stop_task),
     Entry::new("TagResource", tag_resource),
     Entry::new("UntagResource", untag_resource),
@@ -355,6 +356,28 @@ mod tests {
         assert_eq!(value(&checks[1], "iam:PassedToService").as_deref(), Some("ecs-tasks.amazonaws.com"));
         assert_eq!(checks[2].resources[0].arn, "arn:aws:ecs:us-east-1:000000000000:task/prod/*");
         assert_eq!(value(&checks[2], "ecs:CreateAction").as_deref(), Some("RunTask"));
+    }
+
+    #[tokio::test]
+    async fn a_role_is_asked_for_by_its_own_account_even_of_root_users() {
+        let world = World::at_rest();
+        let table = authorization(&world.ecs);
+        let model = &wharf_ecs_api::MODEL;
+        for name in ["RegisterTaskDefinition", "RunTask"] {
+            let operation = &model.operations[model.operation(name).unwrap()];
+            assert_eq!(table.reach(operation), wharf_contracts::Reach::AnyAccount, "{name}");
+        }
+        let role = "arn:aws:iam::111122223333:role/theirs";
+        let input = types::RegisterTaskDefinitionRequest {
+            family: "web".into(),
+            task_role_arn: Some(role.into()),
+            execution_role_arn: Some(role.into()),
+            ..types::RegisterTaskDefinitionRequest::default()
+        };
+        let checks = asked(&world.ecs, &context(), "RegisterTaskDefinition", &input);
+        let actions: Vec<&str> = checks.iter().map(|check| &*check.action).collect();
+        assert_eq!(actions, ["ecs:RegisterTaskDefinition", "iam:PassRole"]);
+        assert_eq!(checks[1].resources[0].owner.to_string(), "111122223333");
     }
 
     #[tokio::test]
