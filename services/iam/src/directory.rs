@@ -29,27 +29,34 @@ pub struct Identities(RwLock<Made>);
 struct Made {
     /// The revision of IAM that they show.
     revision: u64,
-    by_account: HashMap<AccountId, HashMap<String, Option<Arc<Identity>>>>,
+    by_owner: HashMap<(AccountId, Kind), HashMap<String, Option<Arc<Identity>>>>,
     count: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    User,
+    Role,
 }
 
 impl IdentityPolicies for Iam {
     fn identity(&self, identity: IdentityRef<'_>) -> Option<Arc<Identity>> {
         // Read before the snapshot: what is made of an older state is never kept under a newer number.
         let revision = self.revision.load(Ordering::Acquire);
-        let (account, id) = match identity {
-            IdentityRef::User { account, id } | IdentityRef::Role { account, id } => (account, id),
+        let (owner, id) = match identity {
+            IdentityRef::User { account, id } => ((account, Kind::User), id),
+            IdentityRef::Role { account, id } => ((account, Kind::Role), id),
         };
         {
             let made = self.identities.0.read();
             if made.revision == revision
-                && let Some(found) = made.by_account.get(&account).and_then(|of| of.get(id))
+                && let Some(found) = made.by_owner.get(&owner).and_then(|of| of.get(id))
             {
                 return found.clone();
             }
         }
         let snapshot = self.store.snapshot();
-        let key = (account, id.to_owned());
+        let key = (owner.0, id.to_owned());
         let found = match identity {
             IdentityRef::User { .. } => snapshot.get::<User>(&key).map(|user| of_user(&snapshot, &user)),
             IdentityRef::Role { .. } => snapshot.get::<Role>(&key).map(|role| of_role(&snapshot, &role)),
@@ -60,7 +67,7 @@ impl IdentityPolicies for Iam {
             *made = Made { revision, ..Made::default() };
         }
         if made.revision == revision {
-            made.by_account.entry(account).or_default().insert(id.to_owned(), found.clone());
+            made.by_owner.entry(owner).or_default().insert(id.to_owned(), found.clone());
             made.count += 1;
         }
         found
