@@ -108,7 +108,8 @@ impl Driver for Hybrid {
         let path = format!("{sandbox}/{container}");
         let mut stats = self.v1.use_of(&path, &mut reading)?;
         // Times are v2's, waiting is v1's.
-        let CpuStats { total_nanos, user_nanos, system_nanos, .. } = self.unified.cpu_use(&path, &mut reading)?;
+        let CpuStats { total_nanos, user_nanos, system_nanos, .. } =
+            self.unified.cpu_use(&path, &mut reading)?;
         stats.cpu = CpuStats { total_nanos, user_nanos, system_nanos, ..stats.cpu };
         Ok(stats)
     }
@@ -169,13 +170,13 @@ mod tests {
         assert_eq!(fake.read("cpu/wharf-t/s/cpu.cfs_quota_us"), "50000");
         let resources = Resources::default();
         let membership = driver.create_container(&sandbox(), &container(), &limits(&resources)).unwrap();
-        // cpu, cpuacct, memory, pids, blkio: freezing is v2's.
-        assert_eq!(membership.join.len(), 5);
+        // cpu, cpuacct, memory, pids, blkio, devices: freezing is v2's.
+        assert_eq!(membership.join.len(), 6);
         assert!(membership.into.is_some());
         // No controller is asked of a v2 hierarchy that has none.
         assert_eq!(fake.read("unified/wharf-t/cgroup.subtree_control"), "");
         let exec = driver.create_exec(&sandbox(), &container(), "e").unwrap();
-        assert!(exec.join.len() == 5 && exec.into.is_some());
+        assert!(exec.join.len() == 6 && exec.into.is_some());
     }
 
     #[test]

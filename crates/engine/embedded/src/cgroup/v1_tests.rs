@@ -32,8 +32,8 @@ fn limits_land_in_their_files() {
         ..Resources::default()
     };
     let membership = driver.create_container(&sandbox(), &container(), &limits(&resources)).unwrap();
-    // cpu, cpuacct, memory, pids, blkio; and freezer, for there is no v2 beside.
-    assert_eq!(membership.join.len(), 6);
+    // cpu, cpuacct, memory, pids, blkio, devices; and freezer, for there is no v2 beside.
+    assert_eq!(membership.join.len(), 7);
     assert!(membership.into.is_none());
     assert_eq!(fake.read("cpu/wharf-t/s/c/cpu.shares"), "2");
     assert_eq!(fake.read("cpu/wharf-t/s/c/cpu.cfs_quota_us"), "12500");
@@ -131,7 +131,7 @@ fn use_is_read_from_its_files() {
 fn an_exec_has_a_group_of_its_own_where_processes_are_counted_and_the_containers_elsewhere() {
     let fake = Fake::v1();
     let membership = driver(&fake).create_exec(&sandbox(), &container(), "e").unwrap();
-    assert_eq!(membership.join.len(), 6);
+    assert_eq!(membership.join.len(), 7);
     fake.write("pids/wharf-t/s/c/cgroup.procs", "7\n");
     fake.write("pids/wharf-t/s/c/e/cgroup.procs", "5\n9\n");
     assert_eq!(driver(&fake).processes(&sandbox(), &container()).unwrap(), [5, 7, 9]);
