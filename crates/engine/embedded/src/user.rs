@@ -203,7 +203,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_file_makes_it_panic(spec in ".{0,40}", passwd in any::<Vec<u8>>(), group in any::<Vec<u8>>()) {
-            let _ = resolve(&spec, &[spec.clone()], &passwd, &group);
+            let _ = resolve(&spec, std::slice::from_ref(&spec), &passwd, &group);
         }
 
         #[test]
