@@ -8,19 +8,31 @@ pub struct Failure {
     message: String,
     causes: Vec<String>,
     hint: Option<String>,
+    exit_code: Option<i32>,
 }
 
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), causes: Vec::new(), hint: None }
+        Self { message: message.into(), causes: Vec::new(), hint: None, exit_code: None }
     }
 
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// What the command exits with, where it is not 1.
+    #[must_use]
+    pub fn exit(mut self, code: i32) -> Self {
+        self.exit_code = Some(code);
+        self
+    }
+
+    pub fn exit_code(&self) -> Option<i32> {
+        self.exit_code
     }
 
     #[must_use]

@@ -6,6 +6,7 @@
 
 mod admin;
 mod cli;
+mod container_network;
 mod credentials;
 #[cfg(test)]
 mod enforcement;
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             output::failure(&failure);
-            ExitCode::FAILURE
+            let code = failure.exit_code().and_then(|code| u8::try_from(code).ok());
+            code.map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }
 }

@@ -16,6 +16,7 @@ use http_body_util::Full;
 use hyper::{Method, Response};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+use wharf_containers::Containers;
 use wharf_core::{AccountId, Clock, Region, Rng, Scope, SystemClock, SystemRng, Timestamp};
 use wharf_engine_keeper::{KeeperConfig, KeeperEngine};
 use wharf_image::{ImageStore, Limits, LoadOptions};
@@ -28,6 +29,7 @@ use wharf_wire::{Exposure, Metrics, Pipeline, PipelineParts, Server};
 use crate::admin;
 use crate::admin::messages::{ContainerSummary, Downed, ImageSummary, Reconciler, Status, TaskSummary};
 use crate::cli::up::Options;
+use crate::container_network::DefaultVpc;
 use crate::credentials::{ACCESS_KEY_ID, AuthMode, CredentialChain, SECRET_ACCESS_KEY};
 use crate::failure::{Context as _, Failure, Result};
 use crate::layout::{Layout, ServerFile};
@@ -56,6 +58,8 @@ pub struct Platform {
     data_plane: Arc<dyn DataPlane>,
     endpoints: Arc<TaskEndpoints>,
     services: Services,
+    /// Those run by hand.
+    pub containers: Containers,
     facts: Facts,
     /// Told when `down` has taken everything down.
     downed: Notify,
@@ -203,11 +207,28 @@ impl Platform {
             data_plane: data_plane.clone(),
             endpoints: Arc::clone(&endpoints),
             name_servers: name_servers(),
-            clock,
-            rng,
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
             default_account: facts.home.account,
         });
         services.start(&facts.home).await?;
+        let containers = Containers::new(wharf_containers::Dependencies {
+            store: store.clone(),
+            engine: engine.clone(),
+            images: Arc::new(images.clone()),
+            network: Arc::new(DefaultVpc::new(
+                services.ec2.clone(),
+                facts.home.clone(),
+                Arc::clone(&clock),
+                Arc::clone(&rng),
+            )),
+            clock,
+            rng,
+        });
+        containers
+            .recover()
+            .await
+            .context(|| "the containers run by hand could not be taken over".to_owned())?;
         Ok(Arc::new(Self {
             layout: layout.clone(),
             store,
@@ -217,6 +238,7 @@ impl Platform {
             data_plane,
             endpoints,
             services,
+            containers,
             facts,
             downed: Notify::new(),
         }))
@@ -305,6 +327,8 @@ impl Platform {
 
     /// Stops every task and empties all state.
     async fn reset(&self) -> Result<()> {
+        let containers = || "the containers run by hand could not be removed".to_owned();
+        self.containers.remove_all().await.context(containers)?;
         self.services.reset().await?;
         self.store.wipe().await.context(|| "the state could not be emptied".to_owned())?;
         self.services.iam.forget();
@@ -325,13 +349,21 @@ impl Platform {
             // A disk that is full must not keep what runs alive.
             tracing::error!("{failure}; what runs is removed all the same");
         }
+        self.containers.stop_all().await;
+        let removed_containers = match self.containers.remove_all().await {
+            Ok(count) => count,
+            Err(error) => {
+                tracing::error!(%error, "containers run by hand are removed without their records");
+                0
+            }
+        };
         self.services.ecs.stop().await;
         self.engine.shutdown().await.context(|| "the engine could not be taken down".to_owned())?;
         self.endpoints.close_all().await;
         self.data_plane.teardown().await.context(|| "the network could not be taken down".to_owned())?;
         let _ = std::fs::remove_dir_all(network_directory(&self.layout));
         self.downed.notify_one();
-        Ok(Downed { stopped_tasks: running })
+        Ok(Downed { stopped_tasks: running, removed_containers })
     }
 
     pub async fn status(&self) -> Result<Status> {

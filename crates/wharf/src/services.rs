@@ -18,6 +18,7 @@ use crate::vpc_endpoint::TaskEndpoints;
 
 /// The tables and histories of all services.
 pub fn tables(builder: Builder) -> Builder {
+    let builder = wharf_containers::tables(builder);
     let builder = wharf_ec2::tables(builder);
     let builder = wharf_ecs::tables(builder);
     let builder = wharf_iam::register(builder);

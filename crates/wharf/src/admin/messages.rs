@@ -63,10 +63,16 @@ pub struct ContainerSummary {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Downed {
     pub stopped_tasks: usize,
+    /// Run by hand; they are gone.
+    #[serde(default)]
+    pub removed_containers: usize,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Refusal {
     pub error: String,
     pub hint: Option<String>,
+    /// What the command exits with, where it is not 1.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -11,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 
+use super::container_calls;
 use super::messages::Refusal;
 use crate::failure::{Context as _, Failure, Result};
 use crate::layout::Layout;
@@ -50,14 +52,24 @@ async fn serve_connection(socket: UnixStream, platform: Arc<Platform>) {
         let platform = Arc::clone(&platform);
         async move { Ok::<_, std::convert::Infallible>(answer(request, &platform).await) }
     });
-    if let Err(error) =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await
-    {
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+    if let Err(error) = connection.with_upgrades().await {
         tracing::debug!(%error, "an admin connection broke");
     }
 }
 
-async fn answer(request: Request<Incoming>, platform: &Arc<Platform>) -> Response<Full<Bytes>> {
+/// Whole, or as it comes.
+pub type Answer = UnsyncBoxBody<Bytes, BodyError>;
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn answer(request: Request<Incoming>, platform: &Arc<Platform>) -> Response<Answer> {
+    if container_calls::is_mine(request.uri().path()) {
+        return match container_calls::answer(request, &platform.containers).await {
+            Ok(response) => response,
+            Err(failure) => refusal(&failure),
+        };
+    }
     let (head, body) = request.into_parts();
     let outcome = match (&head.method, head.uri.path()) {
         (&Method::GET, "/status") => platform.status().await.map(|status| encode(&status)),
@@ -69,16 +81,20 @@ async fn answer(request: Request<Incoming>, platform: &Arc<Platform>) -> Respons
             "the command and the server may be of different versions: run `wharf down` and `wharf up`",
         )),
     };
-    let (status, bytes) = match outcome {
-        Ok(bytes) => (StatusCode::OK, bytes),
-        Err(failure) => {
-            let refusal =
-                Refusal { error: failure.to_string(), hint: failure.hint_text().map(str::to_owned) };
-            (StatusCode::UNPROCESSABLE_ENTITY, encode(&refusal))
-        }
+    match outcome {
+        Ok(bytes) => Response::new(container_calls::full(bytes)),
+        Err(failure) => refusal(&failure),
+    }
+}
+
+fn refusal(failure: &Failure) -> Response<Answer> {
+    let refusal = Refusal {
+        error: failure.to_string(),
+        hint: failure.hint_text().map(str::to_owned),
+        exit_code: failure.exit_code(),
     };
-    let mut response = Response::new(Full::new(Bytes::from(bytes)));
-    *response.status_mut() = status;
+    let mut response = Response::new(container_calls::full(encode(&refusal)));
+    *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
     response
 }
 

@@ -34,6 +34,12 @@ pub fn run(options: &Options) -> Result<()> {
             platform::down_without_server(&layout).await
         }
     })?;
+    if downed.removed_containers > 0 {
+        output::note(format!(
+            "{} containers run by hand were removed; named volumes stay",
+            downed.removed_containers
+        ));
+    }
     output::note(match downed.stopped_tasks {
         0 => "Wharf is down".to_owned(),
         1 => "Wharf is down; 1 task was stopped".to_owned(),

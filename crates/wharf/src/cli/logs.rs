@@ -1,4 +1,5 @@
-//! `wharf logs`: what a task's containers printed, from CloudWatch Logs.
+//! `wharf logs`: what a task's containers printed, from CloudWatch Logs; or what a container run by
+//! hand printed, from the engine.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,7 +9,9 @@ use serde_json::{Value, json};
 use wharf_core::Arn;
 
 use super::DataDir;
+use super::container::{values, view};
 use crate::admin::client::Client;
+use crate::admin::containers::{Call, ContainerDetails};
 use crate::admin::messages::{ContainerSummary, TaskSummary};
 use crate::cli::aws::Aws;
 use crate::failure::{Context as _, Failure, Result};
@@ -18,20 +21,33 @@ use crate::output;
 /// How often new events are asked for.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Show what a task's containers printed
+/// Show what a container run by hand, or a task's containers, printed
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  wharf logs 3f2a\n  wharf logs -f 3f2a --container web\n  wharf logs -f 3f2a --json"
+    after_help = "Examples:\n  wharf logs -f web\n  wharf logs --tail 10 --timestamps web\n  wharf logs 3f2a\n  \
+                  wharf logs -f 3f2a --container web\n  wharf logs -f 3f2a --json"
 )]
 pub struct Options {
-    /// The task: its id, the start of its id, or its ARN
+    /// A container's name or id; or a task: its id, the start of its id, or its ARN
     task: String,
-    /// Go on until the task has stopped
+    /// Go on until it has stopped
     #[arg(long, short)]
     follow: bool,
-    /// Only this container
+    /// Only this container of the task
     #[arg(long)]
     container: Option<String>,
+    /// The last lines alone, or `all`; of a container run by hand
+    #[arg(long, short = 'n', value_name = "LINES")]
+    tail: Option<String>,
+    /// Since a time, or for so long, such as 10m; of a container run by hand
+    #[arg(long)]
+    since: Option<String>,
+    /// Until a time; of a container run by hand
+    #[arg(long)]
+    until: Option<String>,
+    /// Begin each line with its time; of a container run by hand
+    #[arg(long, short)]
+    timestamps: bool,
     #[command(flatten)]
     data: DataDir,
     /// Print one JSON object a line
@@ -43,9 +59,45 @@ pub fn run(options: &Options) -> Result<()> {
     super::block_on(show(options))
 }
 
+impl Options {
+    fn view(&self) -> Result<view::LogView> {
+        let now = view::now();
+        let moment = |text: &Option<String>| {
+            text.as_deref().map(|text| values::moment(text, now)).transpose().map_err(Failure::new)
+        };
+        let tail = match self.tail.as_deref() {
+            None | Some("all") => None,
+            Some(lines) => {
+                Some(lines.parse().map_err(|_| Failure::new(format!("{lines:?} is no number of lines")))?)
+            }
+        };
+        Ok(view::LogView {
+            follow: self.follow,
+            tail,
+            since: moment(&self.since)?,
+            until: moment(&self.until)?,
+            timestamps: self.timestamps,
+            json: self.json,
+        })
+    }
+}
+
 async fn show(options: &Options) -> Result<()> {
     let layout = options.data.layout()?;
     let admin = Client::new(&layout);
+    let containers: Vec<ContainerDetails> = admin.call(&Call::List).await?;
+    let is_wanted = |container: &ContainerDetails| {
+        container.name == options.task || (options.task.len() >= 4 && container.id.starts_with(&options.task))
+    };
+    if let Some(container) = containers.iter().find(|container| is_wanted(container)) {
+        return view::logs(&admin, &container.name, &options.view()?).await;
+    }
+    let for_containers = options.tail.is_some() || options.since.is_some() || options.until.is_some();
+    if for_containers || options.timestamps {
+        return Err(Failure::new(format!("there is no container {} run by hand", options.task)).hint(
+            "`--tail`, `--since`, `--until` and `--timestamps` are for those; tasks have CloudWatch Logs",
+        ));
+    }
     let task = find(admin.get("/tasks").await?, &options.task)?;
     let containers: Vec<_> = task
         .containers

@@ -1,6 +1,7 @@
 //! The command line: one module a command. Each prints data to stdout and everything else to stderr.
 
 mod aws;
+mod container;
 mod down;
 mod env;
 mod images;
@@ -31,6 +32,7 @@ use crate::layout::{DEFAULT_DIRECTORY, Layout};
                   eval \"$(wharf env)\"           point the AWS CLI at it\n  \
                   wharf load hello.tar          put an image into the store\n  \
                   wharf quickstart hello.tar    do the whole main job, step by step\n  \
+                  wharf run --rm -it busybox sh run a container by hand, without AWS\n  \
                   wharf down                    stop everything; the data stays"
 )]
 struct Cli {
@@ -49,6 +51,25 @@ enum Command {
     Ps(ps::Options),
     Logs(logs::Options),
     Quickstart(quickstart::Options),
+    Run(Box<container::create::Run>),
+    Create(Box<container::create::Create>),
+    Start(container::create::Start),
+    Stop(container::life::Stop),
+    Kill(container::life::Kill),
+    Restart(container::life::Restart),
+    Rm(container::life::Remove),
+    Pause(container::life::Pause),
+    Unpause(container::life::Unpause),
+    Wait(container::life::Wait),
+    Rename(container::life::Rename),
+    Exec(container::exec::Exec),
+    Attach(container::exec::Attach),
+    Cp(container::copy::Options),
+    Inspect(container::view::Inspect),
+    Port(container::view::Port),
+    Top(container::view::Top),
+    Stats(container::view::Stats),
+    Events(container::view::Events),
     /// The long-lived process that parents every container; started by `wharf up`
     #[command(name = "__keeper", hide = true)]
     Keeper(KeeperOptions),
@@ -86,6 +107,25 @@ pub fn run() -> Result<ExitCode> {
         Command::Ps(options) => ps::run(&options),
         Command::Logs(options) => logs::run(&options),
         Command::Quickstart(options) => quickstart::run(&options),
+        Command::Run(options) => return container::create::run(&options),
+        Command::Create(options) => container::create::create(&options),
+        Command::Start(options) => return container::create::start(&options),
+        Command::Stop(options) => container::life::stop(&options),
+        Command::Kill(options) => container::life::kill(&options),
+        Command::Restart(options) => container::life::restart(&options),
+        Command::Rm(options) => container::life::remove(&options),
+        Command::Pause(options) => container::life::pause(&options),
+        Command::Unpause(options) => container::life::unpause(&options),
+        Command::Wait(options) => container::life::wait(&options),
+        Command::Rename(options) => container::life::rename(&options),
+        Command::Exec(options) => return container::exec::exec(&options),
+        Command::Attach(options) => return container::exec::attach(&options),
+        Command::Cp(options) => container::copy::run(&options),
+        Command::Inspect(options) => container::view::inspect(&options),
+        Command::Port(options) => container::view::port(&options),
+        Command::Top(options) => container::view::top(&options),
+        Command::Stats(options) => container::view::stats(&options),
+        Command::Events(options) => container::view::events(&options),
     };
     outcome.map(|()| ExitCode::SUCCESS)
 }

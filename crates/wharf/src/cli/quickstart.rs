@@ -158,6 +158,7 @@ async fn main_job(options: &Options, layout: &Layout) -> Result<()> {
     let address = address(&task).ok_or_else(|| Failure::new("the task has no address"))?;
     step.done(format!("→ RUNNING at {address}"));
 
+    open_port(&aws, options.port).await?;
     let url = format!("http://{address}:{}/", options.port);
     let step = Step::begin(format!("curl {url}"));
     let answer = Aws::get(&url, DEADLINE).await?;
@@ -190,6 +191,27 @@ async fn main_job(options: &Options, layout: &Layout) -> Result<()> {
     let task = wait_for(&aws, &arn, "STOPPED").await?;
     let code = &task["containers"][0]["exitCode"];
     step.done(format!("→ STOPPED, exit code {code}, {}", text(&task["stoppedReason"])));
+    Ok(())
+}
+
+/// A default group lets in its own members alone, and this machine is none.
+async fn open_port(aws: &Aws, port: u16) -> Result<()> {
+    let step = Step::begin("aws ec2 authorize-security-group-ingress");
+    let port = port.to_string();
+    let rule = [
+        ("GroupName", "default"),
+        ("IpProtocol", "tcp"),
+        ("FromPort", &port),
+        ("ToPort", &port),
+        ("CidrIp", "0.0.0.0%2F0"),
+    ];
+    match aws.query("ec2", "2016-11-15", "AuthorizeSecurityGroupIngress", &rule).await {
+        Ok(_) => step.done(format!("→ the default group lets in port {port}")),
+        Err(error) if error.to_string().contains("InvalidPermission.Duplicate") => {
+            step.done(format!("→ the default group lets in port {port} already"));
+        }
+        Err(error) => return Err(error),
+    }
     Ok(())
 }
 
