@@ -331,7 +331,7 @@ impl Engine for Sim {
     }
 
     async fn create_volume(&self, spec: VolumeSpec) -> Result<VolumeStatus, EngineError> {
-        self.operation(|world, now| world.create_volume(spec, now))
+        self.operation(|world, now| world.create_volume(&spec, now))
     }
 
     async fn remove_volume(&self, volume: &VolumeName) -> Result<(), EngineError> {

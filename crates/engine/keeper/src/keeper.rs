@@ -1,10 +1,11 @@
 //! The keeper's process: what it holds, and its loop. One thread; it waits in one place.
 //!
 //! - [`lifecycle`]: what is asked of sandboxes and containers, and what becomes of them
+//! - [`sandboxes`]: those of sandboxes; [`care`]: health, pauses and restarts; [`volumes`], [`storage`]
 //! - [`view`]: what it says of them
 //! - [`adoption`]: what an earlier keeper left running
 //! - [`spawners`]: the processes that do what blocks
-//! - [`output`], [`lines`], [`batch`]: from a container's pipes to its log
+//! - [`turns`], [`output`], [`lines`], [`batch`], [`rotation`]: from a container's pipes to its log
 //! - [`clients`]: the control planes
 //! - [`attach`]: a container's own streams
 //! - [`sessions`]: programs beside a container's own, and who watches a container
@@ -25,10 +26,13 @@ mod output;
 pub mod pipes;
 mod process;
 mod rotation;
+mod sandboxes;
 mod sessions;
+mod source;
 mod spawners;
 mod storage;
 mod supervisor;
+mod turns;
 mod view;
 mod volumes;
 
@@ -43,10 +47,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
-use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::time::Timespec;
 use wharf_core::Timestamp;
 use wharf_engine::log::Stream;
 use wharf_engine::{Asked, ContainerId, ExitStatus, SandboxId, SandboxSpec, Signal};
@@ -56,9 +59,9 @@ use self::attach::Input;
 use self::care::{Care, Restarting};
 use self::clients::{CLIENTS_MAX, Caller, ClientId, Clients, Fate};
 use self::embedded::Host;
-use self::lines::Tail;
-use self::output::{ContainerEnds, Moved, Mover, Now, Output};
+use self::output::{ContainerEnds, Mover, Now, Output};
 use self::sessions::{Session, SessionNumber};
+use self::source::Source;
 use self::spawners::{Health, Spawners};
 use self::storage::Storage;
 use self::supervisor::{Held, Message, Supervisor, Turn};
@@ -230,64 +233,6 @@ enum Timer {
     ProbeOverdue,
     Restart,
     SessionStart,
-}
-
-/// What a descriptor in the epoll set is.
-#[derive(Clone, Copy)]
-enum Source {
-    Listener,
-    Client(ClientId),
-    Spawner(usize),
-    Process(ContainerNumber),
-    Output(ContainerNumber, Stream),
-    Supervisor,
-    ProbeOutput(ContainerNumber),
-    Storage,
-    Report(SessionNumber),
-    SessionProcess(SessionNumber),
-    Terminal(ContainerNumber),
-}
-
-impl Source {
-    const KIND_SHIFT: u32 = 56;
-
-    fn data(self) -> EventData {
-        let (kind, number) = match self {
-            Self::Listener => (0, 0),
-            Self::Client(id) => (1, id),
-            Self::Spawner(index) => (2, index as u64),
-            Self::Process(number) => (3, number),
-            Self::Output(number, Stream::Stdout) => (4, number),
-            Self::Output(number, Stream::Stderr) => (5, number),
-            Self::Supervisor => (6, 0),
-            Self::ProbeOutput(number) => (20, number),
-            Self::Storage => (21, 0),
-            Self::Report(number) => (7, number),
-            Self::SessionProcess(number) => (8, number),
-            Self::Terminal(number) => (9, number),
-        };
-        EventData::new_u64((kind << Self::KIND_SHIFT) | number)
-    }
-
-    fn from_data(data: EventData) -> Option<Self> {
-        let data = data.u64();
-        let number = data & ((1 << Self::KIND_SHIFT) - 1);
-        Some(match data >> Self::KIND_SHIFT {
-            0 => Self::Listener,
-            1 => Self::Client(number),
-            2 => Self::Spawner(usize::try_from(number).ok()?),
-            3 => Self::Process(number),
-            4 => Self::Output(number, Stream::Stdout),
-            5 => Self::Output(number, Stream::Stderr),
-            6 => Self::Supervisor,
-            20 => Self::ProbeOutput(number),
-            21 => Self::Storage,
-            7 => Self::Report(number),
-            8 => Self::SessionProcess(number),
-            9 => Self::Terminal(number),
-            _ => return None,
-        })
-    }
 }
 
 /// Runs a keeper as its program's whole work. `args` are those behind the ones that chose it.
@@ -543,18 +488,6 @@ impl Keeper {
         }
     }
 
-    fn timeout(&self) -> Option<Timespec> {
-        if !self.busy_streams.is_empty() || !self.busy_terminals.is_empty() {
-            return Some(Timespec { tv_sec: 0, tv_nsec: 0 });
-        }
-        let retry = self.state_behind_ms.map(|since| since + STATE_RETRY_MS);
-        let due =
-            [self.timers.first().map(|(due, ..)| *due), retry, self.handing_over, self.storage.next_due()];
-        let due = due.into_iter().flatten().min()?;
-        let wait = due.saturating_sub(Now::read().monotonic_ms);
-        Some(Timespec { tv_sec: (wait / 1000) as i64, tv_nsec: ((wait % 1000) * 1_000_000) as i64 })
-    }
-
     fn accept(&mut self) {
         let accepted = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
         let Ok(socket) = accepted else { return };
@@ -639,91 +572,6 @@ impl Keeper {
         let now = Now::read();
         for (job, outcome) in failed {
             self.job_ended(job, outcome, now);
-        }
-    }
-
-    /// Moves one piece of one stream.
-    fn move_output(&mut self, number: ContainerNumber, stream: Stream, now: Now) {
-        self.move_output_with(number, stream, Tail::Keep, now);
-    }
-
-    fn move_output_with(&mut self, number: ContainerNumber, stream: Stream, tail: Tail, now: Now) {
-        let Some(container) = self.containers.get_mut(&number) else { return };
-        // Whoever is attached waits for a prompt, not for the end of its line.
-        let tail = if container.attached.is_empty() { tail } else { Tail::Write };
-        let output = match &mut container.phase {
-            Phase::Running(running) => &mut running.output,
-            // Its output waits in the pipe until its start is known.
-            Phase::Starting(_) | Phase::Restarting(_) | Phase::Exited { .. } => return,
-        };
-        if output.is_full() {
-            // Its release is done on the file alone, so there is nothing to wait for but time.
-            let later = output.look_later(stream, now.monotonic_ms + FULL_LOG_LOOK_MS, now.monotonic_ms);
-            self.timers.extend(later.map(|due| (due, number, Timer::FullLog(stream))));
-            return;
-        }
-        let length = output.length();
-        match self.mover.step(&container.id, output, stream, tail, now) {
-            Ok(Moved::Some) => self.busy_streams.push_back((number, stream)),
-            Ok(Moved::Nothing) => {}
-            Err(error) => daemon::note(&format!("output of {}: {error}", container.id)),
-        }
-        let Phase::Running(running) = &mut container.phase else { return };
-        if let (Some(due), Set::No) = (running.output.open_line_due_ms(), running.open_line_timer) {
-            running.open_line_timer = Set::Yes;
-            self.timers.insert((due, number, Timer::OpenLine));
-        }
-        if running.output.length() == length {
-            return;
-        }
-        self.log_grew(number, now);
-    }
-
-    /// Tells of it: to whoever is attached at once, to all others at a bounded rate.
-    fn log_grew(&mut self, number: ContainerNumber, now: Now) {
-        self.tell_attached(number);
-        let Some(running) = self.running_mut(number) else { return };
-        match running.logged {
-            Logged::Told { at_ms } if at_ms + LOGGED_INTERVAL_MS <= now.monotonic_ms => {
-                self.tell_logged(number, now);
-            }
-            Logged::Told { at_ms } => {
-                running.logged = Logged::Later;
-                self.timers.insert((at_ms + LOGGED_INTERVAL_MS, number, Timer::Logged));
-            }
-            Logged::Later => {}
-        }
-    }
-
-    fn run_timers(&mut self, now: Now) {
-        while let Some(&(due, number, timer)) = self.timers.first() {
-            if due > now.monotonic_ms {
-                break;
-            }
-            self.timers.pop_first();
-            match timer {
-                Timer::Kill => self.kill_overdue(number),
-                Timer::Logged => self.tell_logged(number, now),
-                Timer::FullLog(stream) => self.move_output(number, stream, now),
-                Timer::Probe => self.probe(number, now),
-                Timer::ProbeOverdue => self.probe_overdue(number, now),
-                Timer::Restart => self.restart_if_due(number, now),
-                Timer::SessionStart => self.session_overdue(number),
-                Timer::OpenLine => {
-                    let Some(running) = self.running_mut(number) else { continue };
-                    running.open_line_timer = Set::No;
-                    for stream in running.output.overdue(now.monotonic_ms) {
-                        self.move_output_with(number, stream, Tail::Write, now);
-                    }
-                    // A younger one may wait on the other stream.
-                    let Some(running) = self.running_mut(number) else { continue };
-                    if let (Some(due), Set::No) = (running.output.open_line_due_ms(), running.open_line_timer)
-                    {
-                        running.open_line_timer = Set::Yes;
-                        self.timers.insert((due, number, Timer::OpenLine));
-                    }
-                }
-            }
         }
     }
 

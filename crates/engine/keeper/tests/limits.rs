@@ -1,5 +1,7 @@
 //! Limits on real containers, as their owner sees them: told when broken, refused when impossible.
 
+#![allow(clippy::disallowed_methods, reason = "a limit on CPU time shows in time")]
+
 mod support;
 
 use std::path::{Path, PathBuf};

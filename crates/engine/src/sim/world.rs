@@ -421,13 +421,14 @@ impl World {
         Ok(held.health.as_ref().map(Health::report))
     }
 
-    pub fn create_volume(&mut self, spec: VolumeSpec, now: Timestamp) -> Result<VolumeStatus, EngineError> {
-        let name = spec.name.clone();
-        let (held, _) = self.volumes.entry(name.clone()).or_insert_with(|| (spec.clone(), now));
-        if *held != spec {
+    pub fn create_volume(&mut self, spec: &VolumeSpec, now: Timestamp) -> Result<VolumeStatus, EngineError> {
+        let name = &spec.name;
+        let (held, created_at) = self.volumes.entry(name.clone()).or_insert_with(|| (spec.clone(), now));
+        let created_at = *created_at;
+        if held != spec {
             return Err(EngineError::Conflict { what: format!("volume {name}") });
         }
-        Ok(self.volume_status(&name, &spec, now))
+        Ok(self.volume_status(name, spec, created_at))
     }
 
     pub fn remove_volume(&mut self, volume: &VolumeName) -> Result<(), EngineError> {
