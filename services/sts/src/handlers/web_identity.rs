@@ -29,8 +29,8 @@ pub(crate) async fn assume_role_with_web_identity(
         ));
     }
     let arn = RoleArn::parse(&input.role_arn)?;
-    let token = Token::parse(&input.web_identity_token).map_err(token_error)?;
-    let issuer = token.issuer().map_err(token_error)?;
+    let token = Token::parse(&input.web_identity_token).map_err(|error| token_error(&error))?;
+    let issuer = token.issuer().map_err(|error| token_error(&error))?;
     let provider =
         sts.oidc_providers.oidc_provider(arn.account, OidcProvider::name_of(issuer)).ok_or_else(|| {
             let issuer: String = issuer.chars().take(255).collect();
@@ -43,7 +43,7 @@ pub(crate) async fn assume_role_with_web_identity(
         .keys(&provider, token.key_id.as_deref(), context.now)
         .await
         .map_err(|error| provider_error(&error, &provider))?;
-    let claims = token.verify(&provider, &keys, context.now).map_err(token_error)?;
+    let claims = token.verify(&provider, &keys, context.now).map_err(|error| token_error(&error))?;
 
     let role = sts.role(&arn).ok_or_else(not_authorized)?;
     let tags = tags::requested(claims.tags.clone(), claims.transitive_tag_keys.iter().cloned())
@@ -143,7 +143,7 @@ fn not_authorized() -> ApiError {
     access_denied(format!("Not authorized to perform {ACTION}"))
 }
 
-fn token_error(error: TokenError) -> ApiError {
+fn token_error(error: &TokenError) -> ApiError {
     match error {
         TokenError::Expired { .. } => errors::expired_token_exception(error.to_string()),
         _ => errors::invalid_identity_token_exception(error.to_string()),

@@ -149,8 +149,8 @@ fn no_mutated_signature_is_accepted() {
             let signature = place.split("Signature=").nth(1).unwrap();
             let signature = signature.split(['&', ',']).next().unwrap().trim().to_owned();
             Case {
-                name: name.to_owned(),
-                service: service.to_owned(),
+                name,
+                service,
                 method: request.method,
                 path: request.path,
                 query: request.query,
@@ -158,10 +158,7 @@ fn no_mutated_signature_is_accepted() {
                 headers,
                 authorization,
                 signature,
-                verifier: Verifier::new(Arc::new(OneKey {
-                    session_token,
-                    ..OneKey::long_term()
-                })),
+                verifier: Verifier::new(Arc::new(OneKey { session_token, ..OneKey::long_term() })),
             }
         })
         .collect();
