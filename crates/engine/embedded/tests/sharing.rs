@@ -16,6 +16,9 @@ use wharf_engine_embedded::spawner::Request;
 const ORPHAN: &str = "o=$(sh -c 'cat /dev/null >/dev/null & echo $!'); i=0; \
     while [ $i -lt 3000 ] && [ -e /proc/$o ]; do i=$((i+1)); done; [ ! -e /proc/$o ]; echo $?";
 
+/// Waits until process 1 has become the init that it executes.
+const NAMED: &str = "i=0; while [ $i -lt 3000 ] && ! grep -q wharf-init /proc/1/comm; do i=$((i+1)); done";
+
 fn sharing(pid: PidMode, ipc: IpcMode, users: Users) -> SandboxSpec {
     SandboxSpec { pid, ipc, users, ..sandbox(SandboxResources::default()) }
 }
@@ -36,7 +39,7 @@ fn containers_see_each_other_and_orphans_are_reaped() {
         let pid = read_until(&first.stdout, "\n\n").trim().to_owned();
         assert_ne!(pid, "1");
         let script = format!(
-            "cat /proc/1/comm /proc/{pid}/comm; ls /proc/1/root/ 2>&1 | head -3; \
+            "{NAMED}; cat /proc/1/comm /proc/{pid}/comm; ls /proc/1/root/ 2>&1 | head -3; \
              {ORPHAN}; kill -9 {pid}"
         );
         let second = engine.begin(&sandbox, &engine.shell(&script)).unwrap();
@@ -119,7 +122,7 @@ fn an_init_reaps_forwards_signals_and_ends_as_the_program_does() {
         engine.ask(&Request::CreateSandbox(sandbox.clone())).unwrap();
         let with_init = |script: &str| ContainerSpec { init: Init::Reaper, ..engine.shell(script) };
 
-        let script = format!("echo $$; cat /proc/1/comm; {ORPHAN}; exit 7");
+        let script = format!("echo $$; {NAMED}; cat /proc/1/comm; {ORPHAN}; exit 7");
         let running = engine.begin(&sandbox, &with_init(&script)).unwrap();
         let ended = engine.end(&running);
         assert_eq!((ended.code, ended.stdout.as_str()), (7, "2\nwharf-init\n0\n"), "{ended:?}");
