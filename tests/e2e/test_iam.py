@@ -148,6 +148,11 @@ def test_the_cli_makes_a_user_with_a_key_that_signs(server):
     who = server.client("sts", key=key["AccessKeyId"], secret=key["SecretAccessKey"]).get_caller_identity()
     assert (who["Arn"], who["UserId"]) == (made["Arn"], made["UserId"])
     refused("AccessDenied", own.create_user, UserName=name("other"))
+    assert refused("AccessDenied", own.list_roles) == (
+        f"User: {made['Arn']} is not authorized to perform: iam:ListRoles on resource: "
+        "arn:aws:iam::000000000000:role/ because no identity-based policy allows the iam:ListRoles action"
+    )
+    assert user in {one["UserName"] for one in own.list_users()["Users"]}
     used = server.aws("iam", "get-access-key-last-used", "--access-key-id", key["AccessKeyId"])
     assert used["UserName"] == user and used["AccessKeyLastUsed"]["ServiceName"] in ("iam", "sts")
     server.aws(

@@ -108,10 +108,10 @@ const ENTRIES: &[Entry<Iam>] = &[
     Entry::new("ListAttachedUserPolicies", on_user),
     Entry::new("ListEntitiesForPolicy", on_policy),
     Entry::new("ListGroupPolicies", on_group),
-    Entry::new("ListGroups", on_any),
+    Entry::new("ListGroups", |_, request| Ok(under_path(request, "group"))),
     Entry::new("ListGroupsForUser", on_user),
     Entry::new("ListInstanceProfileTags", on_instance_profile),
-    Entry::new("ListInstanceProfiles", on_any),
+    Entry::new("ListInstanceProfiles", |_, request| Ok(under_path(request, "instance-profile"))),
     Entry::new("ListInstanceProfilesForRole", on_role),
     Entry::new("ListPolicies", on_any),
     Entry::new("ListPoliciesGrantingServiceAccess", on_arn),
@@ -119,15 +119,15 @@ const ENTRIES: &[Entry<Iam>] = &[
     Entry::new("ListPolicyVersions", on_policy),
     Entry::new("ListRolePolicies", on_role),
     Entry::new("ListRoleTags", on_role),
-    Entry::new("ListRoles", on_any),
+    Entry::new("ListRoles", |_, request| Ok(under_path(request, "role"))),
     Entry::new("ListSSHPublicKeys", on_user),
     Entry::new("ListServerCertificateTags", on_server_certificate),
-    Entry::new("ListServerCertificates", on_any),
+    Entry::new("ListServerCertificates", |_, request| Ok(under_path(request, "server-certificate"))),
     Entry::new("ListServiceSpecificCredentials", on_user),
     Entry::new("ListSigningCertificates", on_user),
     Entry::new("ListUserPolicies", on_user),
     Entry::new("ListUserTags", on_user),
-    Entry::new("ListUsers", on_any),
+    Entry::new("ListUsers", |_, request| Ok(under_path(request, "user"))),
     Entry::new("ListVirtualMFADevices", on_any),
     Entry::new("PutGroupPolicy", on_group),
     Entry::new("PutRolePermissionsBoundary", |iam, request| {
@@ -209,6 +209,12 @@ pub fn operations() -> impl Iterator<Item = &'static str> {
 
 fn on_any(_: &Iam, request: &Request<'_>) -> Answer {
     Ok(request.on_any().into())
+}
+
+/// A listing is asked for on the path that it is of, as AWS's denials show: `user/`, `role/app/`.
+fn under_path(request: &Request<'_>, kind: &str) -> Required {
+    let path = request.text("PathPrefix").unwrap_or(names::ROOT_PATH);
+    request.on([request.global("iam", format!("{kind}{path}"))]).into()
 }
 
 fn on_user(iam: &Iam, request: &Request<'_>) -> Answer {

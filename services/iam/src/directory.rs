@@ -25,11 +25,14 @@ const IDENTITIES_MAX: usize = 10_000;
 #[derive(Default)]
 pub struct Identities(RwLock<Made>);
 
+/// `None` of an id: there is no such user or role.
+type ById = HashMap<String, Option<Arc<Identity>>>;
+
 #[derive(Default)]
 struct Made {
     /// The revision of IAM that they show.
     revision: u64,
-    by_owner: HashMap<(AccountId, Kind), HashMap<String, Option<Arc<Identity>>>>,
+    by_owner: HashMap<(AccountId, Kind), ById>,
     count: usize,
 }
 

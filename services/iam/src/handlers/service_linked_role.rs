@@ -94,18 +94,11 @@ const SERVICES: &[Linked] = &[
         "The Service Linked Role is used by Amazon API Gateway.",
     ),
     linked(
-        "pullthroughcache.ecr.amazonaws.com",
-        "AWSServiceRoleForECRPullThroughCache",
-        "AWSECRPullThroughCache_ServiceRolePolicy",
-        "",
-    ),
-    linked(
         "replication.ecr.amazonaws.com",
         "AWSServiceRoleForECRReplication",
         "ECRReplicationServiceRolePolicy",
         "",
     ),
-    linked("spot.amazonaws.com", "AWSServiceRoleForEC2Spot", "AWSEC2SpotServiceRolePolicy", ""),
 ];
 
 /// The name of a service's role; `None` for a service that has none.
@@ -226,5 +219,18 @@ impl Iam {
             status: types::DeletionTaskStatusType::Succeeded,
             reason: None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_service_s_role_has_its_policy() {
+        for linked in SERVICES {
+            let policy = format!("{SERVICE_LINKED_PATH}{}", linked.policy);
+            assert!(managed::find(&policy).is_some(), "{policy}");
+        }
     }
 }
