@@ -255,9 +255,7 @@ def run(server, definition, **options):
     answer = server.client("ecs").run_task(
         cluster="default",
         taskDefinition=definition,
-        launchType="FARGATE",
-        networkConfiguration=network(server),
-        **options,
+        **{"launchType": "FARGATE", "networkConfiguration": network(server), **options},
     )
     assert answer["failures"] == []
     return answer["tasks"][0]["taskArn"]
@@ -299,6 +297,13 @@ def messages(server, group, stream):
         if page["nextForwardToken"] == token:
             return found
         token = page["nextForwardToken"]
+
+
+def open_port(ec2, port, group="default"):
+    """Lets everyone in, this machine too, as the tests on AWS would have to."""
+    ec2.authorize_security_group_ingress(
+        GroupName=group, IpProtocol="tcp", FromPort=port, ToPort=port, CidrIp="0.0.0.0/0"
+    )
 
 
 def http_get(url, timeout=5, **headers):

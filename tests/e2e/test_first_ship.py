@@ -54,6 +54,12 @@ def test_an_image_becomes_a_running_task_through_the_aws_cli(wharf, tmp_path):
     address = address_of(task)
     assert address.rsplit(".", 2)[0] == subnet["CidrBlock"].rsplit(".", 2)[0]
 
+    # A default group lets in its own members alone, and this machine is none.
+    wharf.aws(
+        "ec2", "authorize-security-group-ingress", "--group-name", "default", "--protocol", "tcp", "--port", "8080",
+        "--cidr", "0.0.0.0/0",
+    )  # fmt: skip
+
     def answer():
         # The program listens a moment after its task is RUNNING, as on AWS.
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import address_of, http_get, network, register, run, wait_for_status, wait_until
+from conftest import address_of, http_get, network, open_port, register, run, wait_for_status, wait_until
 
 RESETS = 20
 
@@ -72,6 +72,7 @@ def test_tasks_of_two_accounts_have_the_same_network_and_both_answer(wharf):
     for account in ("000000000000", "123456789012"):
         ecs = wharf.client("ecs", key=account)
         ec2 = wharf.client("ec2", key=account)
+        open_port(ec2, 8000)
         definition = ecs.register_task_definition(
             family="who",
             requiresCompatibilities=["FARGATE"],
