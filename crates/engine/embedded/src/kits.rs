@@ -2,11 +2,11 @@
 //!
 //! Some file systems give a directory's block back at once, by a discard that the disk takes
 //! milliseconds for, and look at all that was deleted of late for each inode that they give out
-//! (ext4 without a journal). So what a sandbox leaves is emptied, and the directories with the three
-//! files of `/etc` are kept for the next one.
+//! (ext4 without a journal). So what a sandbox leaves is emptied, and its directories are kept for the
+//! next one.
 //!
-//! Nothing that a container could hold on to is kept: writable layers, volumes and sockets go. A
-//! descriptor of one that was handed to another container would else show it the next one's files.
+//! Nothing that a container could hold on to is kept: writable layers, volumes and the files of `/etc`
+//! go. A descriptor that was handed to another container would else reach the next one's files.
 
 use std::fs;
 use std::io;
@@ -83,13 +83,12 @@ fn is_sandbox(directory: &Path) -> bool {
     is_small(directory) && is_small(&directory.join("c"))
 }
 
-/// Leaves `c`, one empty directory in it, and the files of `/etc`.
+/// Leaves `c` and one empty directory in it.
 fn empty(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         match entry.file_name().to_str() {
             Some("c") => {}
-            Some("hosts" | "hostname" | "resolv.conf") if entry.file_type()?.is_file() => {}
             _ => remove(&entry)?,
         }
     }
@@ -147,7 +146,7 @@ mod tests {
             names.sort();
             names
         };
-        assert_eq!(names(&new), ["c", "hostname", "hosts", "resolv.conf"]);
+        assert_eq!(names(&new), ["c"]);
         assert_eq!(names(&new.join("c")), [SPARE]);
         make_container(&new.join("c"), &new.join("c/three")).unwrap();
         make_container(&new.join("c"), &new.join("c/four")).unwrap();
