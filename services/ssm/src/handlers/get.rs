@@ -1,12 +1,13 @@
 //! GetParameter, GetParameters, GetParametersByPath, GetParameterHistory.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use wharf_core::{ApiError, RequestContext, Scope, Timestamp};
 use wharf_ssm_api::{errors, types};
-use wharf_state::{Key as _, Snapshot};
+use wharf_state::Snapshot;
 
 use super::page::PageRequest;
 use super::{Refusal, api_kind, api_policies, api_tier, given, kind_text, names_here, tier_text, validation};
@@ -286,19 +287,28 @@ fn name_of(found: &Found) -> String {
     }
 }
 
-/// The caller's parameters below a path, behind `after`.
+/// The caller's parameters below a path, behind `after`. Names are in order, so that only those that
+/// begin with the path are looked at.
 fn own_below<'a>(
     snapshot: &'a Snapshot,
     context: &'a RequestContext,
-    path: &'a str,
+    path: &str,
     depth: Depth,
-    after: Option<&'a str>,
+    after: Option<&str>,
 ) -> impl Iterator<Item = Arc<Parameter>> + 'a {
-    let scope = context.scope.to_bytes();
+    let path = path.trim_end_matches('/').to_owned();
+    // Names without a slash lie below the root too.
+    let beginning = if path.is_empty() { String::new() } else { format!("{path}/") };
+    let start = match after.filter(|after| *after >= beginning.as_str()) {
+        Some(after) => Bound::Excluded((context.scope.clone(), after.to_owned())),
+        None => Bound::Included((context.scope.clone(), beginning.clone())),
+    };
     snapshot
-        .prefix::<Parameter>(&scope)
-        .filter(move |parameter| after.is_none_or(|after| parameter.name.as_str() > after))
-        .filter(move |parameter| lies_below(&parameter.name, path, depth))
+        .range::<Parameter>((start, Bound::Unbounded))
+        .take_while(move |parameter| {
+            parameter.scope == context.scope && parameter.name.starts_with(&beginning)
+        })
+        .filter(move |parameter| lies_below(&parameter.name, &path, depth))
         .filter(|parameter| !has_expired(parameter, context.now))
 }
 
