@@ -218,3 +218,26 @@ async fn a_role_that_is_not_there_is_not_told_from_one_that_does_not_trust() {
     let (code, text) = refusal(assume(&world, &provider.sign(&provider.claims()), NOW).await);
     assert_eq!((&*code, &*text), ("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity"));
 }
+
+#[tokio::test]
+async fn in_another_partition_a_provider_has_the_arn_of_that_partition() {
+    let (world, provider) = ready().await;
+    let arn = provider.arn().replace("arn:aws:", "arn:aws-cn:");
+    let trust = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Federated": arn}, "Action": "sts:AssumeRoleWithWebIdentity",
+    }]});
+    world.add_role("cn", 3600, &trust.to_string());
+    let ask = |role: String| types::AssumeRoleWithWebIdentityRequest {
+        role_arn: role,
+        role_session_name: "job".to_owned(),
+        web_identity_token: provider.sign(&provider.claims()),
+        ..Default::default()
+    };
+    let context = context(Principal::Anonymous);
+    let in_china = ask(role_arn("cn").replace("arn:aws:", "arn:aws-cn:"));
+    let answer = world.sts.assume_role_with_web_identity(&context, in_china).await.unwrap();
+    assert_eq!(answer.provider, Some(arn));
+    assert!(answer.assumed_role_user.unwrap().arn.starts_with("arn:aws-cn:sts::"));
+    let elsewhere = world.sts.assume_role_with_web_identity(&context, ask(role_arn("cn"))).await;
+    assert_eq!(refusal(elsewhere).0, "AccessDenied");
+}

@@ -38,6 +38,9 @@ pub(crate) async fn assume_role_with_web_identity(
                 "No OpenIDConnect provider found in your account for {issuer}"
             ))
         })?;
+    // IAM has one set of providers for all partitions; the ARN is of the role's.
+    let partition = format!("arn:{}:", arn.partition);
+    let provider = OidcProvider { arn: provider.arn.replacen("arn:aws:", &partition, 1), ..provider };
     let keys = sts
         .providers
         .keys(&provider, token.key_id.as_deref(), context.now)
