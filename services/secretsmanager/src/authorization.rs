@@ -65,6 +65,12 @@ fn found(secret: &Secret) -> Resource {
     }
 }
 
+/// Whether a caller could still do this to a secret that has been changed.
+pub fn check_after(secret: &Secret, action: &'static str, id: &str) -> Check {
+    Check { action: action.into(), resources: vec![found(secret)], keys: Vec::new() }
+        .with("secretsmanager:SecretId", id)
+}
+
 /// The secret that a text points at, with its tags and its policy.
 fn secret_resource(secrets: &SecretsManager, context: &RequestContext, text: &str) -> Resource {
     let Ok(id) = SecretId::parse(text) else {

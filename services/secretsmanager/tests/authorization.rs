@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use wharf_contracts::{Check, OperationRequest, Reach, Required, RootOnly, Values};
+use wharf_contracts::{
+    AuthorizationRequest, Authorizer, Check, Decision, OperationRequest, Reach, Required, RootOnly, Values,
+};
 use wharf_core::{ManualClock, Principal, RequestContext, RequestId, Scope, SeededRng, Timestamp};
 use wharf_secretsmanager::{Dependencies, SecretsManager};
 use wharf_secretsmanager_api::{MODEL, SecretsManager as _, types};
@@ -11,12 +13,16 @@ use wharf_state::{MemoryJournal, Store};
 use wharf_vault::Vault;
 
 fn secrets() -> Arc<SecretsManager> {
+    secrets_with(Arc::new(RootOnly))
+}
+
+fn secrets_with(authorizer: Arc<dyn Authorizer>) -> Arc<SecretsManager> {
     SecretsManager::new(Dependencies {
         store: wharf_secretsmanager::tables(Store::builder(Arc::new(MemoryJournal::new()))).open().unwrap(),
         vault: Vault::ephemeral(Arc::new(SeededRng::new(1))),
         clock: Arc::new(ManualClock::new(Timestamp::from_millis(1))),
         rng: Arc::new(SeededRng::new(2)),
-        authorizer: Arc::new(RootOnly),
+        authorizer,
     })
 }
 
@@ -120,4 +126,34 @@ fn every_operation_that_takes_a_secret_id_may_reach_another_account() {
         let reach = if takes_id { Reach::AnyAccount } else { Reach::OwnAccount };
         assert_eq!(table.reach(operation), reach, "{name}");
     }
+}
+
+/// Allows what is done to the red team's secrets.
+struct RedOnly;
+
+impl Authorizer for RedOnly {
+    fn decide(&self, request: &AuthorizationRequest<'_>) -> Decision {
+        let red = |check: &Check| {
+            check.resources.iter().all(|resource| resource.tags.get("team").is_some_and(|team| team == "red"))
+        };
+        if request.checks.iter().all(red) { Decision::Allow } else { Decision::deny("not red") }
+    }
+}
+
+#[tokio::test]
+async fn nobody_tags_a_secret_out_of_their_own_reach() {
+    let secrets = secrets_with(Arc::new(RedOnly));
+    secrets.create_secret(&context(), create()).await.unwrap();
+    let tag = |key: &str, value: &str| types::TagResourceRequest {
+        secret_id: "prod/db".into(),
+        tags: vec![types::Tag { key: Some(key.into()), value: Some(value.into()) }],
+    };
+    secrets.tag_resource(&context(), tag("other", "x")).await.unwrap();
+    let error = secrets.tag_resource(&context(), tag("team", "blue")).await.unwrap_err();
+    assert_eq!(error.code, "AccessDeniedException");
+    let untag = types::UntagResourceRequest { secret_id: "prod/db".into(), tag_keys: vec!["team".into()] };
+    assert_eq!(secrets.untag_resource(&context(), untag).await.unwrap_err().code, "AccessDeniedException");
+    let describe = types::DescribeSecretRequest { secret_id: "prod/db".into() };
+    let tags = secrets.describe_secret(&context(), describe).await.unwrap().tags.unwrap();
+    assert_eq!(tags.len(), 2);
 }

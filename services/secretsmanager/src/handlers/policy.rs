@@ -6,9 +6,11 @@ use wharf_policy::{Kind, Policy};
 use wharf_secretsmanager_api::{errors, types};
 
 use super::page::{Order, PageRequest};
+use crate::authorization::check_after;
 use crate::change::Change;
 use crate::plan::policy::is_public;
-use crate::{SecretsManager, find, no_secret, parse_id, usable};
+use crate::records::Secret;
+use crate::{SecretsManager, find, no_secret, parse_id, source, usable};
 
 /// The only policy that a caller can attach.
 const DEFAULT: &str = "default";
@@ -94,9 +96,13 @@ impl SecretsManager {
         context: &RequestContext,
         input: types::ValidateResourcePolicyRequest,
     ) -> Result<types::ValidateResourcePolicyResponse, ApiError> {
-        if let Some(id) = &input.secret_id {
-            usable(find(&self.store.snapshot(), context, &parse_id(id)?).ok_or_else(no_secret)?)?;
-        }
+        let secret = match &input.secret_id {
+            None => None,
+            Some(id) => {
+                let found = find(&self.store.snapshot(), context, &parse_id(id)?).ok_or_else(no_secret)?;
+                Some((id, usable(found)?))
+            }
+        };
         let failed = |name: &str, message: String| types::ValidationErrorsEntry {
             check_name: Some(name.to_owned()),
             error_message: Some(message),
@@ -110,6 +116,13 @@ impl SecretsManager {
             )),
             Ok(()) => {}
         }
+        if let (true, Some((id, secret))) = (found.is_empty(), secret) {
+            let after = Secret { policy: Some(input.resource_policy.into()), ..Secret::clone(&secret) };
+            let check = check_after(&after, "secretsmanager:PutResourcePolicy", id);
+            if let Err(error) = source::ask(&*self.authorizer, context, check, &[]) {
+                found.push(failed("Lockout", error.message));
+            }
+        }
         Ok(types::ValidateResourcePolicyResponse {
             policy_validation_passed: Some(found.is_empty()),
             validation_errors: Some(found),
@@ -121,7 +134,7 @@ impl SecretsManager {
         context: &RequestContext,
         id: &str,
         document: Option<String>,
-    ) -> Result<crate::records::Secret, ApiError> {
+    ) -> Result<Secret, ApiError> {
         let id = parse_id(id)?;
         self.store
             .transact(|transaction| {

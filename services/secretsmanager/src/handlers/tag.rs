@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use wharf_contracts::Check;
 use wharf_core::{ApiError, RequestContext};
 use wharf_secretsmanager_api::{errors, types};
 
+use crate::authorization::check_after;
 use crate::change::Change;
-use crate::{SecretsManager, parse_id};
+use crate::records::Secret;
+use crate::{SecretsManager, parse_id, source};
 
 /// Tags of one secret.
 const TAGS_MAX: usize = 50;
@@ -20,7 +23,12 @@ impl SecretsManager {
         input: types::TagResourceRequest,
     ) -> Result<(), ApiError> {
         let added = from_api(input.tags)?;
-        self.change_tags(context, &input.secret_id, |tags| tags.extend(added)).await
+        let id = input.secret_id.as_str();
+        self.change_tags(context, id, |secret| {
+            secret.tags.extend(added.clone());
+            check_after(secret, "secretsmanager:TagResource", id).with_request_tags(&added)
+        })
+        .await
     }
 
     pub(super) async fn untag_resource(
@@ -28,22 +36,30 @@ impl SecretsManager {
         context: &RequestContext,
         input: types::UntagResourceRequest,
     ) -> Result<(), ApiError> {
-        let gone = input.tag_keys;
-        self.change_tags(context, &input.secret_id, |tags| tags.retain(|key, _| !gone.contains(key))).await
+        let id = input.secret_id.as_str();
+        self.change_tags(context, id, |secret| {
+            secret.tags.retain(|key, _| !input.tag_keys.contains(key));
+            check_after(secret, "secretsmanager:UntagResource", id)
+                .with_tag_keys(input.tag_keys.iter().cloned())
+        })
+        .await
     }
 
+    /// Nobody may tag a secret out of their own reach: what `edit` asks for must be allowed of the
+    /// secret as it would be.
     async fn change_tags(
         &self,
         context: &RequestContext,
         id: &str,
-        edit: impl FnOnce(&mut Tags),
+        edit: impl FnOnce(&mut Secret) -> Check,
     ) -> Result<(), ApiError> {
         let id = parse_id(id)?;
         self.store
             .transact(|transaction| {
                 let mut change = Change::begin(transaction, context, &self.vault, &id)?;
-                edit(&mut change.secret.tags);
+                let check = edit(&mut change.secret);
                 check_count(&change.secret.tags)?;
+                source::ask(&*self.authorizer, context, check, &[])?;
                 change.finish().map(|_| ())
             })
             .await
