@@ -16,14 +16,14 @@ async fn started(world: &World, sandbox: &SandboxId, spec: ContainerSpec) -> (Co
     let id = spec.id.clone();
     match world.engine.start_container(sandbox, spec).await.unwrap().state {
         ContainerState::Running { pid, .. } => (id, pid),
-        state @ ContainerState::Exited { .. } => panic!("{state:?}"),
+        state => panic!("{state:?}"),
     }
 }
 
 async fn pid_of(world: &World, id: &ContainerId) -> Option<u32> {
     match world.engine.status(id).await.unwrap().state {
         ContainerState::Running { pid, .. } => Some(pid),
-        ContainerState::Exited { .. } => None,
+        _ => None,
     }
 }
 
