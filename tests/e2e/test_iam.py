@@ -1,5 +1,6 @@
 """IAM with the stock clients: what people and Terraform call, in their order, and what a restart keeps."""
 
+import csv
 import json
 import uuid
 
@@ -155,6 +156,16 @@ def test_the_cli_makes_a_user_with_a_key_that_signs(server):
     assert user in {one["UserName"] for one in own.list_users()["Users"]}
     used = server.aws("iam", "get-access-key-last-used", "--access-key-id", key["AccessKeyId"])
     assert used["UserName"] == user and used["AccessKeyLastUsed"]["ServiceName"] in ("iam", "sts")
+    iam = server.client("iam")
+    assert iam.generate_credential_report()["State"] == "COMPLETE"
+    header, *rows = csv.reader(iam.get_credential_report()["Content"].decode().splitlines())
+    report = {row[0]: dict(zip(header, row)) for row in rows}
+    assert report[user]["arn"] == made["Arn"] and report[user]["access_key_1_last_used_service"] in ("iam", "sts")
+    job = iam.generate_service_last_accessed_details(Arn=made["Arn"])["JobId"]
+    details = iam.get_service_last_accessed_details(JobId=job)
+    (service,) = details["ServicesLastAccessed"]
+    assert (details["JobStatus"], service["ServiceNamespace"]) == ("COMPLETED", "iam")
+    assert service["LastAuthenticatedEntity"] == made["Arn"]
     server.aws(
         "iam", "update-access-key", "--user-name", user, "--access-key-id", key["AccessKeyId"], "--status", "Inactive"
     )
