@@ -6,10 +6,10 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
 
 use wharf_policy::{Caller, Decision, Keys, Kind, Policy, PolicySet, Question, decide};
 
+use crate::cpu;
 use crate::report::{Report, Spread};
 
 const POLICIES: usize = 10;
@@ -34,16 +34,9 @@ pub fn bench() -> Report {
         }
     }
     let text = &documents(|_| "ecs")[0];
-    let mut samples = Vec::new();
-    for _ in 0..REPEATS {
-        let start = Instant::now();
-        for _ in 0..COMPILATIONS {
-            black_box(compile(black_box(text)));
-        }
-        samples.push(start.elapsed().as_secs_f64() * 1e6 / COMPILATIONS as f64);
-    }
+    let samples = timed(COMPILATIONS, || drop(black_box(compile(black_box(text)))));
     let name = format!("compilation, {STATEMENTS} statements, {} bytes", text.len());
-    report.add(&name, "µs", Spread::of(samples), None, "once a policy version");
+    report.add(&name, "µs", samples, None, "once a policy version");
     report
 }
 
@@ -96,14 +89,18 @@ fn decisions(policies: &[Arc<Policy>], action: &str) -> Spread {
     };
     let set = PolicySet { identity: Some(policies), ..PolicySet::default() };
     let expected = if action == "ecs:RunTask" { Decision::Allowed } else { Decision::ImplicitDeny };
-    let mut samples = Vec::new();
-    for _ in 0..REPEATS {
-        let start = Instant::now();
-        for _ in 0..DECISIONS {
-            let verdict = decide(black_box(&question), black_box(&set), None);
-            assert_eq!(verdict.decision, expected);
-        }
-        samples.push(start.elapsed().as_secs_f64() * 1e6 / DECISIONS as f64);
-    }
-    Spread::of(samples)
+    timed(DECISIONS, || {
+        let verdict = decide(black_box(&question), black_box(&set), None);
+        assert_eq!(verdict.decision, expected);
+    })
+}
+
+/// Microseconds of CPU for one call: others may use the machine meanwhile.
+fn timed(count: usize, mut call: impl FnMut()) -> Spread {
+    let samples = (0..REPEATS).map(|_| {
+        let before = cpu::nanos(std::process::id());
+        (0..count).for_each(|_| call());
+        (cpu::nanos(std::process::id()) - before) as f64 / 1000.0 / count as f64
+    });
+    Spread::of(samples.collect())
 }

@@ -15,6 +15,8 @@ use crate::context::{Context, Values};
 /// What a pattern with variables may grow to. Longer ones match nothing: no ARN, name or tag that
 /// AWS knows is as long.
 const EXPANDED_BYTES_MAX: usize = 8192;
+/// Colons at which a run is tried before it is searched for: more than an ARN mostly has.
+const COLONS_LOOKED_AT: usize = 8;
 /// Segments of an ARN that end at a colon.
 const COLONS: usize = 5;
 
@@ -326,7 +328,7 @@ fn runs(tokens: &[Token], finders: &[Option<Finder<'static>>], text: &str) -> bo
             },
             (true, false) => {
                 let found = match finders.get(index) {
-                    Some(Some(finder)) => finder.find(rest.as_bytes()),
+                    Some(Some(finder)) => find(finder, run, rest),
                     _ => rest.find(run.as_str()),
                 };
                 match found {
@@ -338,6 +340,22 @@ fn runs(tokens: &[Token], finders: &[Option<Finder<'static>>], text: &str) -> bo
         after_star = false;
     }
     after_star || rest.is_empty()
+}
+
+/// Where the run is found first. What comes behind a segment of an ARN begins with a colon, of which
+/// there are few: to look at these is several times faster than to search.
+fn find(finder: &Finder<'_>, run: &str, text: &str) -> Option<usize> {
+    let mut from = 0;
+    if run.starts_with(':') {
+        for _ in 0..COLONS_LOOKED_AT {
+            from += memchr::memchr(b':', &text.as_bytes()[from..])?;
+            if text[from..].starts_with(run) {
+                return Some(from);
+            }
+            from += 1;
+        }
+    }
+    finder.find(&text.as_bytes()[from..]).map(|at| from + at)
 }
 
 /// One step of the automaton takes the word count of its states for each character of the text.

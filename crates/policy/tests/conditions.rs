@@ -130,13 +130,13 @@ fn variables_are_filled_in_conditions_and_resources_of_the_newer_version_alone()
     let condition = r#"{"StringLike":{"s3:prefix":["home/${aws:username}/*"]}}"#;
     assert!(holds(condition, &keys));
     let home = identity(&common::statement("Allow", "s3:*", "arn:aws:s3:::b/${aws:username}/*", "{}"));
-    assert!(allowed(&[home.clone()], "s3:GetObject", "arn:aws:s3:::b/carlos/x", &keys));
-    assert!(!allowed(&[home.clone()], "s3:GetObject", "arn:aws:s3:::b/alice/x", &keys));
+    assert!(allowed(std::slice::from_ref(&home), "s3:GetObject", "arn:aws:s3:::b/carlos/x", &keys));
+    assert!(!allowed(std::slice::from_ref(&home), "s3:GetObject", "arn:aws:s3:::b/alice/x", &keys));
     assert!(!allowed(&[home], "s3:GetObject", "arn:aws:s3:::b//x", &Keys::new()));
     let team = "arn:aws:s3:::b-${aws:PrincipalTag/team, 'company-wide'}/*";
     let team = identity(&common::statement("Allow", "s3:*", team, "{}"));
-    assert!(allowed(&[team.clone()], "s3:GetObject", "arn:aws:s3:::b-company-wide/x", &keys));
+    assert!(allowed(std::slice::from_ref(&team), "s3:GetObject", "arn:aws:s3:::b-company-wide/x", &keys));
     let yellow = Keys::new().with("aws:PrincipalTag/team", "yellow");
-    assert!(allowed(&[team.clone()], "s3:GetObject", "arn:aws:s3:::b-yellow/x", &yellow));
+    assert!(allowed(std::slice::from_ref(&team), "s3:GetObject", "arn:aws:s3:::b-yellow/x", &yellow));
     assert!(!allowed(&[team], "s3:GetObject", "arn:aws:s3:::b-company-wide/x", &yellow));
 }

@@ -20,6 +20,7 @@ fn nothing() -> Arc<Policy> {
     allow("ec2:*", "*")
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as the field that it fills")]
 fn granting(principal: &str) -> Option<(Arc<Policy>, ResourceAccess)> {
     let document = format!(
         r#"{{"Statement":[{{"Effect":"Allow","Principal":{principal},"Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*"}}]}}"#
