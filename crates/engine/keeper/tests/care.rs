@@ -1,4 +1,5 @@
 //! Health, restarts, pauses and statistics of real containers, through the keeper and past its death.
+#![allow(clippy::disallowed_methods, reason = "that a stop does not wait shows in time")]
 
 mod support;
 
