@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn mounts_have_the_defaults_of_their_type() {
-        let cache = mount("type=cache,target=/root/.cargo,sharing=locked").unwrap();
+        let cache = mount("type=cache,target=/cache,sharing=locked").unwrap();
         assert!(!cache.readonly);
         assert!(matches!(cache.kind, MountKind::Cache { mode: 0o755, sharing: Sharing::Locked, .. }));
         let bind = mount("target=/src,from=build,source=/out").unwrap();

@@ -1,7 +1,7 @@
 //! Health checks: what a container is asked, and what its answers mean. Pure; whoever runs the
 //! probes brings the time.
 //!
-//! The rules are Docker's (Dockerfile reference, `HEALTHCHECK`), which Amazon ECS and compose follow.
+//! The rules are Docker's (Dockerfile reference, `HEALTHCHECK`), which compose and others follow.
 
 use std::collections::VecDeque;
 use std::time::Duration;

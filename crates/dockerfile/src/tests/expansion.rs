@@ -1,3 +1,5 @@
+//! Words: the forms of a variable, quotes, and what cannot be expanded.
+
 use proptest::prelude::*;
 
 use crate::{ExpandError, Expander};

@@ -1,3 +1,5 @@
+//! Texts that nobody would write: bounds, noise, and pieces in any order.
+
 use proptest::prelude::*;
 
 use crate::stages::Plan;

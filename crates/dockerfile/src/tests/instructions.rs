@@ -1,3 +1,5 @@
+//! Every instruction and every form of it, and what is refused of each.
+
 use std::time::Duration;
 
 use crate::{

@@ -1,3 +1,5 @@
+//! Which stages are needed for a target, and what a `FROM` comes to.
+
 use crate::parse;
 use crate::stages::{Base, Plan};
 
