@@ -147,6 +147,12 @@ pub fn reap(pid: u32) -> bool {
     !matches!(rustix::process::waitid(WaitId::Pid(pid), options), Ok(None))
 }
 
+/// Whether a child is a zombie, or none of ours.
+pub fn has_ended(pid: Pid) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(rustix::process::waitid(WaitId::Pid(pid), options), Ok(None))
+}
+
 /// Waits for a child that was sent `SIGKILL`.
 pub fn reap_killed(pid: Pid) {
     // Not our child any more: nothing to wait for.

@@ -296,6 +296,11 @@ impl Process {
         let own = std::process::id();
         let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
         let children = children.unwrap_or_default();
+        // Its children become ours in the moment in which it ends: among those that were listed there
+        // are none of them if it has not ended now.
+        if process::has_ended(keeper) {
+            return;
+        }
         let others = children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
         for pid in others.filter(|pid| !containers.contains(pid)) {
             if pid != keeper.as_raw_nonzero().get().unsigned_abs() {
