@@ -16,8 +16,15 @@ use wharf_core::{RequestId, SeededRng};
 use wharf_shape::{Decoded, Operation, ServiceModel};
 use wharf_wire::codec;
 
-static MODELS: [&ServiceModel; 4] =
-    [&wharf_ec2_api::MODEL, &wharf_ecs_api::MODEL, &wharf_logs_api::MODEL, &wharf_sts_api::MODEL];
+static MODELS: [&ServiceModel; 7] = [
+    &wharf_ec2_api::MODEL,
+    &wharf_ecs_api::MODEL,
+    &wharf_iam_api::MODEL,
+    &wharf_logs_api::MODEL,
+    &wharf_secretsmanager_api::MODEL,
+    &wharf_ssm_api::MODEL,
+    &wharf_sts_api::MODEL,
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
