@@ -45,7 +45,10 @@ pub struct Call {
     pub request: Request,
 }
 
-#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is encoded or carried out at once")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is encoded or carried out at once"
+)]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     CreateSandbox(SandboxSpec),

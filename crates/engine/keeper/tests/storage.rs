@@ -90,7 +90,11 @@ async fn a_named_volume_outlives_sandbox_keeper_and_engine_and_is_kept_while_it_
     for turn in ["while it runs", "after the keeper's death", "after its exit"] {
         let refused = world.engine.remove_volume(&name("data")).await;
         assert!(matches!(refused, Err(EngineError::InUse { .. })), "{turn}: {refused:?}");
-        assert_eq!(world.engine.list_volumes().await.unwrap()[0].used_by, std::slice::from_ref(&id), "{turn}");
+        assert_eq!(
+            world.engine.list_volumes().await.unwrap()[0].used_by,
+            std::slice::from_ref(&id),
+            "{turn}"
+        );
         match turn {
             "while it runs" => kill_hard(world.engine.keeper_pid().unwrap()).await,
             "after the keeper's death" => {
