@@ -36,6 +36,7 @@ mod credentials;
 mod devices;
 mod etc;
 pub mod exec;
+pub mod faults;
 mod host;
 mod in_root;
 mod init;

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::cgroup::DeviceControl;
+use crate::faults;
 use crate::in_root::Root;
 use crate::plan::Plan;
 use crate::shared;
@@ -35,13 +36,15 @@ pub trait Context<T> {
 
 impl<T> Context<T> for rustix::io::Result<T> {
     fn step(self, what: &str) -> Step<T> {
-        self.map_err(|error| (what.to_owned(), error.into()))
+        self.and_then(|value| faults::strike().map(|()| value))
+            .map_err(|error| (what.to_owned(), error.into()))
     }
 }
 
 impl<T> Context<T> for io::Result<T> {
     fn step(self, what: &str) -> Step<T> {
-        self.map_err(|error| (what.to_owned(), error))
+        self.and_then(|value| faults::strike().map(|()| value).map_err(io::Error::from))
+            .map_err(|error| (what.to_owned(), error))
     }
 }
 

@@ -17,7 +17,7 @@ pub use crate::plan::Stdio;
 pub use crate::sys::Parent;
 use crate::sys::{self, Cloned};
 use crate::terminal;
-use crate::{devices, kits, shared};
+use crate::{devices, faults, kits, shared};
 
 /// A report of a child is one serialized [`EngineError`]; a longer one is cut and unreadable.
 const REPORT_BYTES_MAX: usize = 64 * 1024;
@@ -105,6 +105,7 @@ fn make_directories(plan: &Plan<'_>) -> Result<(), EngineError> {
 }
 
 fn make_layer(plan: &Plan<'_>) -> io::Result<()> {
+    faults::strike()?;
     std::fs::create_dir(&plan.upper_dir)
         .and_then(|()| look_like_the_image(&plan.upper_dir, plan.spec.layers.first()))
         .and_then(|()| std::fs::create_dir(&plan.work_dir))

@@ -35,6 +35,7 @@ pub enum Parent {
 /// callers.
 pub unsafe fn clone3(namespaces: i32, into: Option<BorrowedFd<'_>>, parent: Parent) -> io::Result<Cloned> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    crate::faults::strike()?;
     let mut pidfd: libc::c_int = -1;
     let mut flags = u64::from(namespaces.cast_unsigned()) | u64::from(libc::CLONE_PIDFD.cast_unsigned());
     let mut exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());

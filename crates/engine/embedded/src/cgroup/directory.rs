@@ -7,6 +7,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{CgroupError, retry_busy};
+use crate::faults;
 
 /// Control files are small; a longer one is read to here.
 const FILE_BYTES_MAX: usize = 64 * 1024;
@@ -42,13 +43,17 @@ impl Directory {
     }
 
     pub fn open_file(&self, path: &str, flags: OFlags) -> Result<OwnedFd, CgroupError> {
-        rustix::fs::openat(&self.fd, path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+        faults::strike()
+            .and_then(|()| {
+                let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+                rustix::fs::openat(&self.fd, path, flags, Mode::empty())
+            })
             .map_err(self.failed(path, "open"))
     }
 
     /// Makes a directory; one that is there is fine.
     pub fn make(&self, path: &str) -> Result<(), CgroupError> {
-        match rustix::fs::mkdirat(&self.fd, path, Mode::from(0o755)) {
+        match faults::strike().and_then(|()| rustix::fs::mkdirat(&self.fd, path, Mode::from(0o755))) {
             Err(Errno::EXIST) => Ok(()),
             other => other.map_err(self.failed(path, "mkdir")),
         }
@@ -56,7 +61,7 @@ impl Directory {
 
     /// Removes a directory; one that is gone is fine.
     pub fn remove(&self, path: &str) -> Result<(), CgroupError> {
-        match rustix::fs::unlinkat(&self.fd, path, AtFlags::REMOVEDIR) {
+        match faults::strike().and_then(|()| rustix::fs::unlinkat(&self.fd, path, AtFlags::REMOVEDIR)) {
             Err(Errno::NOENT) => Ok(()),
             other => other.map_err(self.failed(path, "rmdir")),
         }
