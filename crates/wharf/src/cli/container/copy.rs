@@ -136,7 +136,12 @@ fn unpack(reader: ChunkReader, stat: &FileStat, target: &str, is_content: bool, 
         let mut entry = entry.map_err(failed)?;
         let full = entry.path().map_err(failed)?.into_owned();
         let below: PathBuf = full.components().skip(1).collect();
-        let to = base.join(&name).join(&below);
+        // Joined with nothing, a path would get a slash at its end, and stand for a directory.
+        let mut to = base.clone();
+        [&name, &below]
+            .into_iter()
+            .filter(|part| !part.as_os_str().is_empty())
+            .for_each(|part| to.push(part));
         // The container made the names: none may lead up, or through a link that it made itself.
         let plain = name
             .join(&below)
@@ -165,7 +170,6 @@ fn unpack(reader: ChunkReader, stat: &FileStat, target: &str, is_content: bool, 
             std::fs::hard_link(base.join(&name).join(from), &to).map_err(failed)?;
             continue;
         }
-        let to = if to.as_os_str().is_empty() { base.clone() } else { to };
         if entry.header().entry_type() == tar::EntryType::Directory && to.is_dir() {
             continue;
         }

@@ -22,11 +22,10 @@ use crate::output;
 /// What a container is: the options of `run` and `create`.
 #[derive(Args)]
 struct What {
-    /// The image: NAME[:TAG] or NAME@DIGEST, as `wharf images` lists it
-    image: String,
-    /// The command, in place of the image's, and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    /// The image (NAME[:TAG] or NAME@DIGEST, as `wharf images` lists it), then a command in place of
+    /// the image's, and its arguments
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true, value_names = ["IMAGE", "COMMAND"])]
+    image: Vec<String>,
     /// Keep the input open
     #[arg(long, short)]
     interactive: bool,
@@ -170,6 +169,12 @@ struct What {
 impl What {
     fn config(&self, mode: Stdin) -> Result<ContainerConfig> {
         let bad = |message: String| refuse(message);
+        let (image, command) = self.image.split_first().ok_or_else(|| refuse("the image is missing"))?;
+        if image.starts_with('-') {
+            return Err(
+                refuse(format!("the option {image:?} is not known here")).hint("see `wharf run --help`")
+            );
+        }
         let mut mounts = self.volume.clone();
         let mut tmpfs = self.tmpfs.clone();
         for text in &self.mount {
@@ -213,12 +218,12 @@ impl What {
             ),
         };
         Ok(ContainerConfig {
-            image: self.image.clone(),
+            image: image.clone(),
             entrypoint: self
                 .entrypoint
                 .as_ref()
                 .map(|entrypoint| if entrypoint.is_empty() { Vec::new() } else { vec![entrypoint.clone()] }),
-            command: self.command.clone(),
+            command: command.to_vec(),
             env: self.environment()?,
             working_dir: self.workdir.clone(),
             user: self.user.clone(),

@@ -19,10 +19,8 @@ use crate::failure::Result;
 #[command(after_help = "Examples:\n  wharf exec -it web sh\n  wharf exec -u 1000 -w /tmp web id\n  \
                         cat dump.sql | wharf exec -i db psql")]
 pub struct Exec {
-    /// The container: its name, its id, or the beginning of its id
-    container: String,
-    /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    /// The container (its name, its id, or the beginning of its id), then the command and its arguments
+    #[arg(required = true, num_args = 2.., trailing_var_arg = true, allow_hyphen_values = true, value_names = ["CONTAINER", "COMMAND"])]
     command: Vec<String>,
     /// Pass on what is typed
     #[arg(long, short)]
@@ -51,6 +49,13 @@ pub struct Exec {
 
 pub fn exec(options: &Exec) -> Result<ExitCode> {
     let layout = options.data.layout()?;
+    let (container, command) =
+        options.command.split_first().ok_or_else(|| refuse("the container is missing"))?;
+    if container.starts_with('-') {
+        return Err(
+            refuse(format!("the option {container:?} is not known here")).hint("see `wharf exec --help`")
+        );
+    }
     if options.detach {
         return Err(refuse("a command in the background is not done here")
             .hint("run it in the container's own shell: `wharf exec NAME sh -c 'COMMAND &'`"));
@@ -71,9 +76,9 @@ pub fn exec(options: &Exec) -> Result<ExitCode> {
             user: options.user.clone(),
             terminal: size,
             stdin: if options.interactive { SessionStdin::Open } else { SessionStdin::Closed },
-            ..ExecSpec::new(options.command.clone())
+            ..ExecSpec::new(command.to_vec())
         };
-        let call = SessionCall::Exec { container: options.container.clone(), spec };
+        let call = SessionCall::Exec { container: container.clone(), spec };
         let session = Client::new(&layout).session(&call).await?;
         let manner = Manner {
             stdin: options.interactive,
