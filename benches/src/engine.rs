@@ -2,6 +2,8 @@
 //! seccomp), beside `crun run` and `runc run` of the same program with new namespaces, limits and a
 //! plain root. The peers do less: they make no veth and no overlay.
 
+mod many;
+
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -38,7 +40,7 @@ struct Bench {
     hosts: Mutex<Vec<u32>>,
 }
 
-pub async fn bench(busybox: &Path, runs: usize, sustained: usize) -> Result<Report> {
+pub async fn bench(busybox: &Path, runs: usize, sustained: usize, idle: usize) -> Result<Report> {
     let directory = tempfile::Builder::new().prefix("wharf-bench").tempdir()?;
     let layer = directory.path().join("layer");
     make_root(&layer, busybox)?;
@@ -66,7 +68,10 @@ pub async fn bench(busybox: &Path, runs: usize, sustained: usize) -> Result<Repo
         hosts: Mutex::new((4..4000).rev().collect()),
     });
 
-    let measured = measure(&bench, &directory, runs, sustained).await;
+    let measured = match measure(&bench, &directory, runs, sustained).await {
+        Ok(mut report) => many::measure(&bench, idle, &mut report).await.map(|()| report),
+        Err(error) => Err(error),
+    };
     // Nothing stays behind, whatever became of it.
     bench.engine.shutdown().await?;
     bench.plane.teardown().await?;
@@ -173,8 +178,8 @@ fn millis(duration: Duration) -> f64 {
 }
 
 impl Bench {
-    /// From "make it an address" to "its exit is told".
-    async fn start_to_exit(self: &Arc<Self>) -> Result<Life> {
+    /// One that is free.
+    async fn address(&self) -> Result<Address> {
         let id = self.rng.hex(32);
         let host = self.hosts.lock().await.pop().context("no address is free")?;
         let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 31, 0, 0)) + host);
@@ -186,13 +191,22 @@ impl Bench {
             subnet: subnet(),
             address,
             egress: Egress::VpcOnly,
+            groups: Vec::new(),
         };
-        let mut events = self.engine.events();
-        let sandbox = SandboxId::new(id.clone()).context("digits are an id")?;
-        let container = ContainerId::new(format!("{id}-main")).context("digits are an id")?;
+        Ok(Address { id, host, eni })
+    }
 
+    async fn release(&self, address: Address) -> Result<()> {
+        self.plane.detach(&address.eni.id).await?;
+        self.hosts.lock().await.push(address.host);
+        Ok(())
+    }
+
+    /// Starts a container in a sandbox of its own. Tells how long after the begin what was done.
+    async fn start(&self, address: &Address, program: &[&str]) -> Result<(SandboxId, [Duration; 3])> {
+        let sandbox = SandboxId::new(address.id.clone()).context("digits are an id")?;
         let begun = Instant::now();
-        let attached = self.plane.attach(eni.clone()).await?;
+        let attached = self.plane.attach(address.eni.clone()).await?;
         let attach = begun.elapsed();
         self.engine
             .create_sandbox(SandboxSpec {
@@ -207,8 +221,17 @@ impl Bench {
             })
             .await?;
         let made = begun.elapsed();
-        self.engine.start_container(&sandbox, self.container(container.clone())).await?;
-        let started = begun.elapsed();
+        self.engine.start_container(&sandbox, self.container(address.container()?, program)).await?;
+        Ok((sandbox, [attach, made, begun.elapsed()]))
+    }
+
+    /// From "make it an address" to "its exit is told".
+    async fn start_to_exit(self: &Arc<Self>) -> Result<Life> {
+        let address = self.address().await?;
+        let container = address.container()?;
+        let mut events = self.engine.events();
+        let begun = Instant::now();
+        let (sandbox, [attached, made, started]) = self.start(&address, &PROGRAM).await?;
         loop {
             match events.recv().await {
                 Ok(event) if event.container == container => {
@@ -224,23 +247,34 @@ impl Bench {
             }
         }
         let exited = begun.elapsed();
-
         self.engine.remove_sandbox(&sandbox).await?;
-        self.plane.detach(&eni.id).await?;
-        self.hosts.lock().await.push(host);
-        Ok(Life { attached: attach, made, started, exited })
+        self.release(address).await?;
+        Ok(Life { attached, made, started, exited })
     }
 
-    fn container(&self, id: ContainerId) -> ContainerSpec {
+    fn container(&self, id: ContainerId, program: &[&str]) -> ContainerSpec {
         ContainerSpec {
             layers: vec![self.layer.clone()],
             process: ProcessSpec {
                 no_new_privileges: true,
-                ..ProcessSpec::new(PROGRAM.map(str::to_owned).to_vec())
+                ..ProcessSpec::new(program.iter().map(|word| (*word).to_owned()).collect())
             },
             resources: Resources { cpu_shares: Some(1024), ..Resources::default() },
             ..ContainerSpec::new(id, Vec::new())
         }
+    }
+}
+
+/// A container's place, and its names.
+struct Address {
+    id: String,
+    host: u32,
+    eni: EniSpec,
+}
+
+impl Address {
+    fn container(&self) -> Result<ContainerId> {
+        ContainerId::new(format!("{}-main", self.id)).context("digits are an id")
     }
 }
 
@@ -269,6 +303,8 @@ fn make_root(root: &Path, busybox: &Path) -> Result<()> {
         std::fs::create_dir_all(root.join(directory))?;
     }
     std::fs::copy(busybox, root.join("bin/busybox")).context("cannot copy busybox")?;
-    std::os::unix::fs::symlink("busybox", root.join("bin/true"))?;
+    for applet in ["true", "sleep"] {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(applet))?;
+    }
     Ok(())
 }

@@ -46,6 +46,9 @@ enum Bench {
         /// Starts at full speed
         #[arg(long, default_value_t = 2000)]
         sustained: usize,
+        /// Containers that are idle at once
+        #[arg(long, default_value_t = 1000)]
+        idle: usize,
     },
     /// The API, beside moto
     Api {
@@ -81,8 +84,8 @@ fn main() -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Bench::Policy => policy::bench(),
-        Bench::Engine { busybox, runs, sustained } => {
-            runtime()?.block_on(engine::bench(&busybox, runs, sustained))?
+        Bench::Engine { busybox, runs, sustained, idle } => {
+            runtime()?.block_on(engine::bench(&busybox, runs, sustained, idle))?
         }
         Bench::Api { wharf, busybox, moto } => {
             runtime()?.block_on(api::bench(&wharf, &busybox, moto.as_deref()))?
