@@ -148,7 +148,7 @@ fn policy_of_a_thousand_tasks() {
             let address = std::net::Ipv4Addr::from(u32::from_be_bytes([172, 31, 0, 10]) + number);
             let first = number as u16 % GROUPS;
             let spec = EniSpec {
-                id: format!("eni-{:017x}", number),
+                id: format!("eni-{number:017x}"),
                 address,
                 mac: MacAddress::of(&vpc.id, address),
                 groups: (0..=number as u16 % 3)

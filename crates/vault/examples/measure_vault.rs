@@ -1,9 +1,5 @@
 //! Measures sealing, in CPU time of one thread: `cargo run --release -p wharf-vault --example measure_vault`.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "a measurement asks the clock and prints"
-)]
+#![expect(clippy::print_stdout, reason = "a measurement prints")]
 
 use std::sync::Arc;
 

@@ -102,8 +102,9 @@ fn filter(name: &str, value: &str) -> Filter {
     Filter { name: Some(name.to_owned()), values: Some(vec![value.to_owned()]) }
 }
 
-fn failed(error: ApiError) -> NetworkError {
-    NetworkError(error.to_string())
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+fn failed(error: impl std::borrow::Borrow<ApiError>) -> NetworkError {
+    NetworkError(error.borrow().to_string())
 }
 
 #[async_trait]

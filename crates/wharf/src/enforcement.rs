@@ -247,7 +247,7 @@ async fn nothing_can_be_called_by_a_principal_without_a_policy() {
                     // Refused before anybody is asked.
                     Err(error) => assert!(error.status < 500, "{}: {error}", operation.action),
                     Ok(Required::Nothing) => {
-                        assert!(FREE.contains(&operation.action), "{}", operation.action)
+                        assert!(FREE.contains(&operation.action), "{}", operation.action);
                     }
                     Ok(Required::All(checks)) => {
                         let Decision::Deny(denial) = decide(&nothing, &bob(), &checks) else {

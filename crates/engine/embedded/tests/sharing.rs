@@ -186,8 +186,8 @@ fn a_device_is_given_with_the_access_that_is_asked_for() {
         let (source, kind) = (engine.path("fuse"), rustix::fs::FileType::CharacterDevice);
         let number = rustix::fs::makedev(10, 229);
         let _ = rustix::fs::mknodat(rustix::fs::CWD, &source, kind, 0o600.into(), number);
-        let device = |access| vec![Device { source: source.clone(), target: "/dev/tick".into(), access }];
-        spec.devices = device(DeviceAccess { read: true, write: false, make: false });
+        let access = DeviceAccess { read: true, write: false, make: false };
+        spec.devices = vec![Device { source: source.clone(), target: "/dev/tick".into(), access }];
         let ended = engine.run_in(&sandbox, &spec).unwrap();
         assert_eq!(ended.stdout, "character special file a:e5\nread\n", "{users:?}: {ended:?}");
         let none = engine.run_in(&sandbox, &engine.shell("ls /dev/tick")).unwrap();

@@ -90,7 +90,7 @@ fn a_user_of_the_image_is_one_of_the_sandboxs() {
     spec.process.user = "70000".into();
     match engine.run_in(&private(), &spec) {
         Err(EngineError::Start { exit_code: 126, message }) => {
-            assert!(message.contains("70000"), "{message}")
+            assert!(message.contains("70000"), "{message}");
         }
         other => panic!("{other:?}"),
     }

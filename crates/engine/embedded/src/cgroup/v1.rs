@@ -16,8 +16,8 @@ use wharf_engine::{BlockStats, ContainerId, CpuStats, MemoryStats, SandboxId, Sa
 use super::devices::Devices;
 use super::{
     CgroupError, CgroupMounts, ContainerLimits, ContainerMount, DeviceControl, Directory, Driver,
-    EMPTY_WAIT_MS, Freezer, Kind, Membership, Open, RETRY_MS, Reading, check_resources, keyed_value, pause, quota_us,
-    refuse_device, retry_busy, shares_of_millis,
+    EMPTY_WAIT_MS, Freezer, Kind, Membership, Open, RETRY_MS, Reading, check_resources, keyed_value, pause,
+    quota_us, refuse_device, retry_busy, shares_of_millis,
 };
 
 /// The group in devices and cpuset that all containers share. No sandbox has this name: an id does

@@ -216,7 +216,10 @@ fn the_kernel_kills_an_exec_with_all_that_it_started_and_nothing_else() {
     assert!(!goes.wait().unwrap().success());
     assert_eq!(driver.processes(&sandbox(), &container()).unwrap().len(), 3);
     answer(&mut stays);
-    assert!(driver.cpu_use(&format!("{}/{}", sandbox(), container()), &mut Reading::Once).unwrap().total_nanos > 0);
+    assert!(
+        driver.cpu_use(&format!("{}/{}", sandbox(), container()), &mut Reading::Once).unwrap().total_nanos
+            > 0
+    );
     // A group below the container's does not keep the sandbox from being removed.
     driver.create_exec(&sandbox(), &container(), "left").unwrap();
     driver.remove_sandbox(&sandbox()).unwrap();

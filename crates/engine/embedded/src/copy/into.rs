@@ -42,7 +42,7 @@ pub fn unpack(tree: &Tree<'_>, directory: &str, owner: CopyOwner, from: File) ->
         let mut entry = entry.map_err(broken)?;
         let names = names(&entry.path_bytes())?;
         let header = entry.header().clone();
-        let link = entry.link_name_bytes().map(|name| name.into_owned());
+        let link = entry.link_name_bytes().map(std::borrow::Cow::into_owned);
         let meta = Meta {
             mode: header.mode().map_err(broken)? & 0o7777,
             uid: id(header.uid().map_err(broken)?)?,

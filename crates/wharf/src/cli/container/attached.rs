@@ -67,7 +67,7 @@ pub async fn carry(session: TokioIo<Upgraded>, manner: Manner) -> Result<Outcome
         to.write_all(&frame(Frame::Resize, &size)).await.context(broken)?;
     }
     let mut typed = if stdin { Some(read_stdin()) } else { None };
-    watch_signals(send.clone(), proxy_signals, terminal)?;
+    watch_signals(&send, proxy_signals, terminal)?;
     let (frames, mut incoming) = mpsc::channel(16);
     tokio::spawn(async move {
         loop {
@@ -162,7 +162,7 @@ async fn next_typed(typed: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u
     }
 }
 
-fn watch_signals(to: mpsc::Sender<Vec<u8>>, proxy: bool, terminal: bool) -> Result<()> {
+fn watch_signals(to: &mpsc::Sender<Vec<u8>>, proxy: bool, terminal: bool) -> Result<()> {
     let failed = || "cannot wait for signals".to_owned();
     if terminal {
         let mut changes = signal(SignalKind::window_change()).context(failed)?;
