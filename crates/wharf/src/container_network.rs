@@ -103,8 +103,8 @@ fn filter(name: &str, value: &str) -> Filter {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
-fn failed(error: impl std::borrow::Borrow<ApiError>) -> NetworkError {
-    NetworkError(error.borrow().to_string())
+fn failed(error: ApiError) -> NetworkError {
+    NetworkError(error.to_string())
 }
 
 #[async_trait]

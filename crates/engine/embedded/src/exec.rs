@@ -215,7 +215,7 @@ pub unsafe fn launch(
     if matches!(cloned, Ok(Cloned::Child)) {
         drop((report, ends));
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            become_program(&plan, membership, container, streams, &report_in)
+            become_program(&plan, membership, container, &streams, &report_in)
         }));
         let error = match outcome {
             Ok(Err(error)) => error,
@@ -284,12 +284,12 @@ fn become_program(
     plan: &Plan<'_>,
     membership: Membership,
     container: BorrowedFd<'_>,
-    streams: Streams,
+    streams: &Streams,
     report: &OwnedFd,
 ) -> Result<Infallible, EngineError> {
     let internal = |(what, error): (String, io::Error)| io_error(&what, &error);
 
-    let root = enter(membership, container, &streams, report).map_err(internal)?;
+    let root = enter(membership, container, streams, report).map_err(internal)?;
     let identity = find_identity(plan, &root)?;
     plan.credentials.check(&identity)?;
     enter_working_dir(plan, &root)?;
@@ -372,7 +372,7 @@ fn full_environment(plan: &Plan<'_>, identity: &Identity) -> Vec<String> {
 fn take_streams(
     plan: &Plan<'_>,
     root: &Root,
-    streams: Streams,
+    streams: &Streams,
     identity: &Identity,
     report: &OwnedFd,
 ) -> Step<()> {

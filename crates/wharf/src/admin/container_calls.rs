@@ -74,9 +74,8 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 
 /// In words for whoever typed the command, with the exit code of `docker run`.
 #[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
-pub fn failure(error: impl std::borrow::Borrow<ContainersError>) -> Failure {
-    let error = error.borrow();
-    let (hint, code) = match error {
+pub fn failure(error: ContainersError) -> Failure {
+    let (hint, code) = match &error {
         ContainersError::Image(_) => (
             Some(
                 "put it in with `wharf load ARCHIVE` (`docker save IMAGE | wharf load /dev/stdin`); `wharf images` lists what is there",

@@ -34,7 +34,7 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 /// `1.5` CPUs, as thousandths.
 pub fn cpus(text: &str) -> Result<u32, String> {
     let number: f64 = text.parse().map_err(|_| format!("{text:?} is no number of CPUs"))?;
-    if number.is_finite() && number >= 0.01 && number <= 4096.0 {
+    if (0.01..=4096.0).contains(&number) {
         Ok((number * 1000.0).round() as u32)
     } else {
         Err(format!("{text:?} is not between 0.01 and 4096 CPUs"))
