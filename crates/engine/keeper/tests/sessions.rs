@@ -132,8 +132,8 @@ async fn a_terminal_is_one_resizes_and_takes_signals_from_its_keys() {
     let spec = ExecSpec {
         terminal: Some(TerminalSize { rows: 33, columns: 101 }),
         stdin: SessionStdin::Open,
-        ..sh("busybox tty; busybox stty size; echo $TERM; trap 'busybox stty size' WINCH; \
-              trap 'echo interrupted; exit 9' INT; while true; do read line; done")
+        ..sh("trap 'busybox stty size' WINCH; \
+              trap 'echo interrupted; exit 9' INT; busybox tty; busybox stty size; echo $TERM; while true; do read line; done")
     };
     let mut session = world.engine.exec(&id, spec).await.unwrap();
     let said = read_until(&mut session, "xterm\r\n").await;
