@@ -95,7 +95,10 @@ fn deny(_options: &Options) -> Result<()> {
 
 fn unit(_options: &Options) -> Result<()> {
     let probes = setup::probes()?;
-    setup::run(setup::cargo().args(["test", "--locked", "--workspace"]).env("WHARF_PROBES_DIR", probes))
+    setup::run(setup::cargo().args(["test", "--locked", "--workspace"]).env("WHARF_PROBES_DIR", probes))?;
+    // Every call of the engine fails once. The hooks are there with this feature alone.
+    let faults = ["--package", "wharf-engine-embedded", "--features", "faults", "--test", "faults"];
+    setup::run(setup::cargo().args(["test", "--locked"]).args(faults))
 }
 
 fn roundtrip(options: &Options) -> Result<()> {
