@@ -19,6 +19,7 @@ async fn a_container_runs_prints_and_exits_with_its_code() {
     assert_eq!((exit.code, exit.oom_killed, exit.start_error), (Some(7), false, None));
     assert_eq!(lines(&log, Stream::Stdout), ["out"]);
     assert_eq!(lines(&log, Stream::Stderr), ["err"]);
+    assert!(matches!(events.recv().await.unwrap().kind, EventKind::Created));
     assert!(matches!(events.recv().await.unwrap().kind, EventKind::Started { pid } if pid > 1));
     let listed = world.engine.list().await.unwrap();
     assert_eq!(listed[0].labels, [("of".to_owned(), "test".to_owned())]);
