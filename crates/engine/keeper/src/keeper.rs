@@ -332,7 +332,7 @@ fn keep(config: &KeeperConfig, supervisor: Supervisor, starter: Option<daemon::S
 impl Keeper {
     fn open(config: &KeeperConfig, lock: File, supervisor: Supervisor) -> Result<Self, String> {
         let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
-        pipes::make(&config.instance).map_err(failed(paths::PIPES))?;
+        let made = pipes::make(&config.instance).map_err(failed(paths::PIPES))?;
         for dir in [paths::LOGS, paths::SANDBOXES] {
             match std::fs::create_dir(dir) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -390,6 +390,7 @@ impl Keeper {
         keeper.supervisor.tell(&Message::Serves);
         // Only now can clients find it.
         std::fs::rename(paths::SOCKET_NEW, paths::SOCKET).map_err(failed(paths::SOCKET))?;
+        made.into_iter().for_each(pipes::Made::keep);
         daemon::note(&format!(
             "keeper {} serves {} with {} containers: {}",
             std::process::id(),

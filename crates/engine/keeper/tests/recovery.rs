@@ -356,3 +356,21 @@ async fn a_keeper_that_cannot_start_says_why() {
     assert!(start("/nonexistent").await.contains("/nonexistent"));
     assert!(start("/bin/true").await.contains("keeper.log"));
 }
+
+#[tokio::test]
+async fn a_start_that_fails_leaves_nothing_in_memory() {
+    // What lies where the keeper wants its own: before it has led `pipes` into memory, and after.
+    for obstacle in ["pipes", "keeper.batch"] {
+        let dir = tempfile::tempdir().unwrap();
+        match obstacle {
+            "pipes" => std::fs::write(dir.path().join(obstacle), "").unwrap(),
+            _ => std::fs::create_dir(dir.path().join(obstacle)).unwrap(),
+        }
+        let program = env!("CARGO_BIN_EXE_wharf-keeper").into();
+        let config = wharf_engine_keeper::KeeperConfig::new(dir.path(), vec![program]);
+        let in_memory = format!("/dev/shm/wharf-{}", config.instance);
+        let error = KeeperEngine::connect_or_start(config).await.err().unwrap().to_string();
+        assert!(error.contains(obstacle), "{error}");
+        assert!(!std::path::Path::new(&in_memory).exists(), "{obstacle}");
+    }
+}

@@ -18,19 +18,44 @@ pub fn in_memory(instance: &str) -> PathBuf {
     Path::new(MEMORY).join(format!("wharf-{instance}"))
 }
 
-/// Makes the directory, if it is not there.
-pub fn make(instance: &str) -> io::Result<()> {
+/// A directory that a start has made. Dropped before [`Made::keep`], that start failed: what it made is
+/// taken away, unless something lies in it.
+pub struct Made(());
+
+impl Made {
+    /// The keeper serves: the directory stays until [`remove`].
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let directory = fs::read_link(paths::PIPES);
+        if fs::remove_dir(directory.as_deref().unwrap_or(paths::PIPES.as_ref())).is_ok() && directory.is_ok()
+        {
+            let _ = fs::remove_file(paths::PIPES);
+        }
+    }
+}
+
+/// Makes the directory. `None`: it is there.
+pub fn make(instance: &str) -> io::Result<Option<Made>> {
     if fs::metadata(paths::PIPES).is_ok_and(|found| found.is_dir()) {
-        return Ok(());
+        return Ok(None);
     }
     // A link that led into the memory of an earlier boot.
     if fs::symlink_metadata(paths::PIPES).is_ok_and(|found| found.is_symlink()) {
         fs::remove_file(paths::PIPES)?;
     }
-    match make_in_memory(&in_memory(instance)) {
-        Ok(()) => symlink(in_memory(instance), paths::PIPES),
+    let in_memory = in_memory(instance);
+    match make_in_memory(&in_memory) {
+        Ok(()) => symlink(&in_memory, paths::PIPES).inspect_err(|_| {
+            let _ = fs::remove_dir(&in_memory);
+        }),
         Err(_) => fs::create_dir(paths::PIPES),
-    }
+    }?;
+    Ok(Some(Made(())))
 }
 
 fn make_in_memory(directory: &Path) -> io::Result<()> {
