@@ -31,6 +31,8 @@ def snapshot():
     for root, directories, _files in os.walk("/sys/fs/cgroup"):
         directories[:] = [name for name in directories if name not in others]
         traces.update(f"cgroup {root}/{name}" for name in directories if "wharf" in name or "wharf" in root)
+    pipes = (path.name for path in Path("/dev/shm").glob("wharf-*"))
+    traces.update(f"memory {name}" for name in pipes if name not in others)
     traces.update(f"interface {name}" for name in os.listdir("/sys/class/net"))
     for table in Path("/proc/net/route").read_text().splitlines()[1:]:
         fields = table.split()
