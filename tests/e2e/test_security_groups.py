@@ -101,6 +101,19 @@ def test_an_acl_stops_what_a_group_lets_in(wharf, ec2):
     ec2.delete_network_acl_entry(**entry)
     assert wait_until(lambda: answers(address), "the server to answer")
 
+    # An ACL that was just made has no entry but the one that denies; its subnet's packets meet it.
+    made = ec2.create_network_acl(VpcId=acl["VpcId"])["NetworkAcl"]
+    (under,) = [one for one in acl["Associations"] if one["SubnetId"] == subnet_of(wharf)]
+    replaced = ec2.replace_network_acl_association(
+        AssociationId=under["NetworkAclAssociationId"], NetworkAclId=made["NetworkAclId"]
+    )
+    assert not answers(address)
+    ec2.replace_network_acl_association(
+        AssociationId=replaced["NewAssociationId"], NetworkAclId=acl["NetworkAclId"]
+    )
+    assert wait_until(lambda: answers(address), "the server to answer")
+    ec2.delete_network_acl(NetworkAclId=made["NetworkAclId"])
+
 
 def test_the_cli_tags_and_finds(wharf):
     made = wharf.aws(

@@ -170,6 +170,9 @@ pub struct NetworkAcl {
     pub is_default: bool,
     #[serde(default = "NetworkAcl::open")]
     pub entries: Vec<AclEntry>,
+    /// Of the request that made it: the same token asks for the same ACL.
+    #[serde(default)]
+    pub client_token: Option<String>,
 }
 
 /// ACLs were all default ones before there were others.

@@ -201,9 +201,20 @@ async fn a_group_that_something_depends_on_stays() {
 #[tokio::test]
 async fn an_acl_of_its_own_decides_for_its_subnet() {
     let world = World::new().await;
-    let input = types::CreateNetworkAclRequest { vpc_id: world.vpc_id.clone(), ..Default::default() };
-    let acl = world.ec2.create_network_acl(&world.context, input).await.unwrap().network_acl.unwrap();
+    // Stock clients send a token with every call.
+    let input = types::CreateNetworkAclRequest {
+        vpc_id: world.vpc_id.clone(),
+        client_token: Some("once".into()),
+        ..Default::default()
+    };
+    let acl = world.ec2.create_network_acl(&world.context, input.clone()).await.unwrap().network_acl.unwrap();
     let id = acl.network_acl_id.unwrap();
+    let again = world.ec2.create_network_acl(&world.context, input.clone()).await.unwrap();
+    assert_eq!(again.network_acl.unwrap().network_acl_id.as_ref(), Some(&id));
+    assert_eq!(again.client_token.as_deref(), Some("once"));
+    let other = types::CreateNetworkAclRequest { vpc_id: "vpc-00000000000000000".into(), ..input };
+    let other = world.ec2.create_network_acl(&world.context, other).await.unwrap_err();
+    assert_eq!(other.code, "IdempotentParameterMismatch");
     assert_eq!(acl.entries.unwrap().len(), 2, "what nothing matches is denied, both ways");
     let entry = types::CreateNetworkAclEntryRequest {
         network_acl_id: id.clone(),

@@ -17,6 +17,8 @@ const LAST_RULE: u16 = 32_767;
 /// "Network ACLs per VPC" and "Rules per network ACL" (each way) of the Amazon VPC quotas.
 const ACLS_PER_VPC_MAX: usize = 200;
 const ENTRIES_MAX: usize = 20;
+/// EC2 Developer Guide, "Ensuring idempotency".
+const TOKEN_BYTES_MAX: usize = 64;
 
 const KIND: Kind<types::NetworkAcl> = Kind {
     id: |acl| acl.network_acl_id.as_deref().unwrap_or_default(),
@@ -163,8 +165,9 @@ pub async fn create(
 ) -> Result<types::CreateNetworkAclResult, ApiError> {
     let kind = types::ResourceType::NetworkAcl;
     let tags = tags::of_specifications(input.tag_specifications.as_deref(), &kind)?;
-    if input.client_token.is_some() {
-        return Err(ApiError::not_implemented("the field \"ClientToken\" of ec2:CreateNetworkAcl"));
+    if input.client_token.as_ref().is_some_and(|token| token.len() > TOKEN_BYTES_MAX || !token.is_ascii()) {
+        let message = format!("A client token has at most {TOKEN_BYTES_MAX} ASCII characters.");
+        return Err(ApiError::sender("InvalidParameterValue", message));
     }
     check_dry_run(input.dry_run)?;
     let scope = &context.scope;
@@ -175,9 +178,23 @@ pub async fn create(
         vpc_id: input.vpc_id,
         is_default: false,
         entries: Vec::new(),
+        client_token: input.client_token,
     };
-    ec2.store
+    let acl = ec2
+        .store
         .transact(|transaction| {
+            let mut made = transaction.prefix::<NetworkAcl>(&scope.to_bytes());
+            if let Some(made) =
+                made.find(|made| acl.client_token.is_some() && made.client_token == acl.client_token)
+            {
+                if made.vpc_id == acl.vpc_id {
+                    return Ok((*made).clone());
+                }
+                let message = "The request uses the same client token as a previous, but non-identical request. \
+                               Do not reuse a client token with different requests, unless the requests are identical.";
+                return Err(ApiError::sender("IdempotentParameterMismatch", message));
+            }
+            drop(made);
             if transaction.get::<records::Vpc>(&(scope.clone(), acl.vpc_id.clone())).is_none() {
                 let message = format!("The vpc ID '{}' does not exist", shortened(&acl.vpc_id));
                 return Err(ApiError::sender("InvalidVpcID.NotFound", message));
@@ -189,12 +206,13 @@ pub async fn create(
             }
             tags::put(transaction, scope, &acl.id, &tags)?;
             transaction.put(acl.clone());
-            Ok(())
+            Ok(acl)
         })
         .await?;
     ec2.apply_policy(scope, &acl.vpc_id).await?;
     let view = View::new(ec2.store.snapshot(), scope);
-    Ok(types::CreateNetworkAclResult { network_acl: Some(shown(&view, &acl)), client_token: None })
+    let network_acl = Some(shown(&view, &acl));
+    Ok(types::CreateNetworkAclResult { network_acl, client_token: acl.client_token })
 }
 
 pub async fn delete(

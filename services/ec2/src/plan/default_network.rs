@@ -83,6 +83,7 @@ pub fn plan(scope: &Scope, rng: &dyn Rng) -> DefaultNetwork {
             vpc_id: vpc_id.clone(),
             is_default: true,
             entries: NetworkAcl::open(),
+            client_token: None,
         },
         internet_gateway,
         vpc: Vpc {
