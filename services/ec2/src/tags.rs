@@ -17,22 +17,23 @@ const TAGS_MAX: usize = 50;
 const KEY_CHARS_MAX: usize = 127;
 const VALUE_CHARS_MAX: usize = 255;
 
-/// What a resource's id begins with, what EC2 calls its kind, and the error for one that is not there.
-const KINDS: [(&str, &str, &str); 8] = [
-    ("vpc", "vpc", "InvalidVpcID.NotFound"),
-    ("subnet", "subnet", "InvalidSubnetID.NotFound"),
-    ("sg", "security-group", "InvalidGroup.NotFound"),
-    ("sgr", "security-group-rule", "InvalidSecurityGroupRuleId.NotFound"),
-    ("rtb", "route-table", "InvalidRouteTableID.NotFound"),
-    ("igw", "internet-gateway", "InvalidInternetGatewayID.NotFound"),
-    ("acl", "network-acl", "InvalidNetworkAclID.NotFound"),
-    ("eni", "network-interface", "InvalidNetworkInterfaceID.NotFound"),
+/// What a resource's id begins with, what EC2 calls its kind, the error for one that is not there, and
+/// the noun in that error's sentence.
+const KINDS: [(&str, &str, &str, &str); 8] = [
+    ("vpc", "vpc", "InvalidVpcID.NotFound", "vpc"),
+    ("subnet", "subnet", "InvalidSubnetID.NotFound", "subnet"),
+    ("sg", "security-group", "InvalidGroup.NotFound", "securityGroup"),
+    ("sgr", "security-group-rule", "InvalidSecurityGroupRuleId.NotFound", "securityGroupRule"),
+    ("rtb", "route-table", "InvalidRouteTableID.NotFound", "routeTable"),
+    ("igw", "internet-gateway", "InvalidInternetGatewayID.NotFound", "internetGateway"),
+    ("acl", "network-acl", "InvalidNetworkAclID.NotFound", "networkAcl"),
+    ("eni", "network-interface", "InvalidNetworkInterfaceID.NotFound", "networkInterface"),
 ];
 
 /// What kind of resource an id names, such as `security-group`.
 pub fn kind_of(id: &str) -> Option<&'static str> {
     let prefix = id.split('-').next().unwrap_or_default();
-    KINDS.iter().find(|(known, ..)| *known == prefix).map(|(_, kind, _)| *kind)
+    KINDS.iter().find(|(known, ..)| *known == prefix).map(|(_, kind, ..)| *kind)
 }
 
 /// Checks keys and values, and that no key stands twice.
@@ -158,8 +159,9 @@ pub fn check_exists(transaction: &Transaction<'_>, scope: &Scope, id: &str) -> R
     if there {
         return Ok(());
     }
-    let code = KINDS.iter().find(|(known, ..)| *known == prefix).map_or("InvalidID", |(.., code)| *code);
-    Err(ApiError::sender(code, format!("The ID '{}' does not exist", shortened(id))))
+    let known = KINDS.iter().find(|(known, ..)| *known == prefix);
+    let (code, noun) = known.map_or(("InvalidID", "resource"), |(.., code, noun)| (*code, *noun));
+    Err(ApiError::sender(code, format!("The {noun} ID '{}' does not exist", shortened(id))))
 }
 
 pub fn to_api(tags: &Tags) -> Vec<types::Tag> {
