@@ -24,7 +24,7 @@
 //! Invariants: what the kernel holds is what `State` says, or the last transaction failed and said
 //! so; an interface speaks only after its elements are there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use parking_lot::Mutex;
@@ -75,6 +75,8 @@ struct State {
     interfaces: BTreeMap<Ipv4Addr, Guarded>,
     /// The sets of groups that have chains of their own, with their numbers.
     combinations: BTreeMap<Vec<String>, u32>,
+    /// The groups of the policy that have member sets. Kept: every interface that comes or goes asks.
+    referenced: BTreeSet<String>,
 }
 
 impl Firewall {
@@ -142,10 +144,10 @@ impl Firewall {
         let silenced = spoof.commit(&self.socket);
         let removed = match &state.policy {
             None => Ok(()),
-            Some(policy) => {
+            Some(_) => {
                 let mut transaction = Transaction::new(Family::Ipv4, TABLE);
                 transaction.remove_elements(MEMBERS, &[address_element(address)]);
-                for set in memberships(policy, &guarded) {
+                for set in memberships(&state.referenced, &guarded) {
                     transaction.remove_elements(&set, &[address_element(address)]);
                 }
                 transaction.commit(&self.socket)
@@ -180,6 +182,7 @@ impl Firewall {
             combinations.entry(combination(guarded)).or_insert(number);
         }
         nftables::replace(&self.socket, &policy_table(policy, state, &combinations))?;
+        state.referenced = policy.referenced_groups().into_iter().map(str::to_owned).collect();
         state.combinations = combinations;
         Ok(())
     }
@@ -200,7 +203,7 @@ impl Firewall {
             transaction.add_elements(INGRESS_RULES, &[ingress]);
         }
         transaction.add_elements(MEMBERS, &[member(guarded.address, number)]);
-        for set in memberships(policy, guarded) {
+        for set in memberships(&state.referenced, guarded) {
             transaction.add_elements(&set, &[address_element(guarded.address)]);
         }
         transaction.commit(&self.socket)?;
@@ -218,13 +221,9 @@ fn combination(guarded: &Guarded) -> Vec<String> {
 }
 
 /// The member sets that an interface's address is in.
-fn memberships(policy: &Policy, guarded: &Guarded) -> Vec<String> {
-    let referenced = policy.referenced_groups();
-    combination(guarded)
-        .iter()
-        .filter(|group| referenced.contains(group.as_str()))
-        .map(|group| members_of(group))
-        .collect()
+fn memberships(referenced: &BTreeSet<String>, guarded: &Guarded) -> Vec<String> {
+    let groups = combination(guarded);
+    groups.iter().filter(|group| referenced.contains(*group)).map(|group| members_of(group)).collect()
 }
 
 fn members_of(group: &str) -> String {
