@@ -63,27 +63,11 @@ impl Glob {
         self.matched(path) == Matched::Path
     }
 
-    /// Walks the pattern's segments over the path's names: the product of both, never more.
     pub fn matched(&self, path: &str) -> Matched {
         let count = self.segments.len();
-        let mut states = vec![false; count + 1];
-        states[0] = true;
         let mut parent = false;
-        for name in split_path(path) {
-            self.close(&mut states);
-            // What is matched already, with a name still to come, is a directory above.
-            parent |= states[count];
-            let mut next = vec![false; count + 1];
-            for (index, segment) in self.segments.iter().enumerate().filter(|(index, _)| states[*index]) {
-                match segment {
-                    Segment::Directories => next[index] = true,
-                    Segment::Name(atoms) if name_matches(atoms, name) => next[index + 1] = true,
-                    Segment::Name(_) => {}
-                }
-            }
-            states = next;
-        }
-        self.close(&mut states);
+        // What is matched already, with a name still to come, is a directory above.
+        let states = self.walk(path, |states| parent |= states[count]);
         if states[count] {
             Matched::Path
         } else if parent {
@@ -95,12 +79,18 @@ impl Glob {
 
     /// Whether something below the directory `path` could match: a walk need not enter otherwise.
     pub fn may_match_below(&self, path: &str) -> bool {
-        let count = self.segments.len();
-        let mut states = vec![false; count + 1];
+        self.walk(path, |_| {})[..self.segments.len()].contains(&true)
+    }
+
+    /// How many of the pattern's segments the path's names can have used up; `before` sees that
+    /// before each name. The product of both, never more.
+    fn walk(&self, path: &str, mut before: impl FnMut(&[bool])) -> Vec<bool> {
+        let mut states = vec![false; self.segments.len() + 1];
         states[0] = true;
+        self.close(&mut states);
         for name in split_path(path) {
-            self.close(&mut states);
-            let mut next = vec![false; count + 1];
+            before(&states);
+            let mut next = vec![false; states.len()];
             for (index, segment) in self.segments.iter().enumerate().filter(|(index, _)| states[*index]) {
                 match segment {
                     Segment::Directories => next[index] = true,
@@ -108,10 +98,10 @@ impl Glob {
                     Segment::Name(_) => {}
                 }
             }
+            self.close(&mut next);
             states = next;
         }
-        self.close(&mut states);
-        states[..count].contains(&true)
+        states
     }
 
     fn close(&self, states: &mut [bool]) {

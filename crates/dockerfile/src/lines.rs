@@ -28,8 +28,8 @@ pub fn logical(text: &str, escape: char) -> Result<Vec<Line>, Error> {
         if is_comment(line) || line.trim().is_empty() {
             continue;
         }
-        let (mut joined, mut open) = continued(line.trim_start(), escape);
-        let mut joined_text = std::mem::take(&mut joined).to_owned();
+        let (part, mut open) = continued(line.trim_start(), escape);
+        let mut joined = part.to_owned();
         let mut last = first;
         while open {
             let Some((number, next)) = physical.next() else { break };
@@ -39,11 +39,11 @@ pub fn logical(text: &str, escape: char) -> Result<Vec<Line>, Error> {
                 continue;
             }
             let (part, goes_on) = continued(next, escape);
-            joined_text.push_str(part);
+            joined.push_str(part);
             open = goes_on;
         }
         let mut here_documents = Vec::new();
-        for opening in openings(&joined_text, escape) {
+        for opening in openings(&joined, escape) {
             if here_documents.len() == HERE_DOCUMENTS_MAX {
                 let problem = Problem::TooMany { what: "heredocs on one line", max: HERE_DOCUMENTS_MAX };
                 return Err(problem.at(first));
@@ -53,7 +53,7 @@ pub fn logical(text: &str, escape: char) -> Result<Vec<Line>, Error> {
             last = end;
             here_documents.push(document);
         }
-        lines.push(Line { first, last, text: joined_text.trim_end().to_owned(), here_documents });
+        lines.push(Line { first, last, text: joined.trim_end().to_owned(), here_documents });
     }
     Ok(lines)
 }
