@@ -88,14 +88,18 @@ fn on_path(_: &Ssm, request: &Request<'_>) -> Answer {
     Ok(request.on([resource]).with("ssm:Recursive", recursive).into())
 }
 
-fn put_parameter(_: &Ssm, request: &Request<'_>) -> Answer {
+fn put_parameter(ssm: &Ssm, request: &Request<'_>) -> Answer {
     let input: &types::PutParameterRequest = request.input()?;
     let text = |flag| if flag { "true" } else { "false" };
     let tags = request.tags("Tags");
-    let parameter = Resource::new(
-        records::arn(&request.context.scope, input.name.trim_matches(' ')),
-        request.context.account(),
-    );
+    let RequestContext { scope, now, .. } = request.context;
+    let name = input.name.trim_matches(' ');
+    let parameter = Resource::new(records::arn(scope, name), request.context.account());
+    // Who may not touch what has a tag may not overwrite it either.
+    let parameter = match find(&ssm.store.snapshot(), scope, name, *now) {
+        Some(found) => parameter.with_tags(&found.tags),
+        None => parameter,
+    };
     let put = request
         .on([parameter.clone()])
         .with("ssm:Overwrite", text(input.overwrite == Some(true)))

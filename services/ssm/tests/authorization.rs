@@ -75,7 +75,13 @@ async fn parameters_are_asked_for_by_arn_and_with_their_tags() {
     assert_eq!(key(&checks[0], "ssm:Overwrite"), Some(&one("false")));
     assert_eq!(key(&checks[0], "aws:RequestTag/team"), Some(&one("red")));
 
-    ssm.put_parameter(&context(), put).await.unwrap();
+    assert!(checks[0].resources[0].tags.is_empty());
+
+    ssm.put_parameter(&context(), put.clone()).await.unwrap();
+    let overwrite = types::PutParameterRequest { overwrite: Some(true), tags: None, ..put };
+    let checks = asked(&ssm, "PutParameter", &overwrite);
+    assert_eq!((checks.len(), arns(&checks[0])), (1, vec![arn]));
+    assert_eq!(checks[0].resources[0].tags["team"], "red");
     for name in ["/app/url", "/app/url:1", arn] {
         let get = types::GetParameterRequest { name: name.into(), with_decryption: None };
         let checks = asked(&ssm, "GetParameter", &get);
