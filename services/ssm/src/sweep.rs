@@ -31,11 +31,19 @@ impl Ssm {
     }
 
     /// One round. Tells when the next parameter expires.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
     pub async fn sweep(&self) -> Result<Option<Timestamp>, TransactError<Infallible>> {
         let now = self.clock.now();
         let snapshot = self.store.snapshot();
-        let expiring = || snapshot.range::<Parameter>(..).filter(|parameter| !parameter.policies.is_empty());
-        for parameter in expiring().filter(|parameter| has_expired(parameter, now)) {
+        let mut next: Option<Timestamp> = None;
+        for parameter in snapshot.range::<Parameter>(..) {
+            if !has_expired(&parameter, now) {
+                let expirations = parameter.policies.iter().map(|policy| policy.expires_at);
+                next = next.into_iter().chain(expirations).min();
+                continue;
+            }
             self.store
                 .transact(|transaction| {
                     let key = (parameter.scope.clone(), parameter.name.clone());
@@ -47,9 +55,6 @@ impl Ssm {
                 })
                 .await?;
         }
-        Ok(expiring()
-            .flat_map(|parameter| parameter.policies.iter().map(|policy| policy.expires_at).min())
-            .filter(|at| *at > now)
-            .min())
+        Ok(next)
     }
 }

@@ -52,13 +52,19 @@ impl Ssm {
         input: types::PutParameterRequest,
     ) -> Result<types::PutParameterResult, ApiError> {
         let put = understand(context, input)?;
-        let (version, tier) = self
+        let parameter = self
             .store
             .transact(|transaction| self.put(transaction, context, put))
             .await
             .map_err(ApiError::from)?;
-        self.expiring.notify_one();
-        Ok(types::PutParameterResult { tier: Some(api_tier(tier)), version: i64::try_from(version).ok() })
+        // The sweeper looks at every parameter: it is not woken for one that does not expire.
+        if !parameter.policies.is_empty() {
+            self.expiring.notify_one();
+        }
+        Ok(types::PutParameterResult {
+            tier: Some(api_tier(parameter.tier)),
+            version: i64::try_from(parameter.version).ok(),
+        })
     }
 
     fn put(
@@ -66,7 +72,7 @@ impl Ssm {
         transaction: &mut Transaction<'_>,
         context: &RequestContext,
         put: Put,
-    ) -> Result<(u64, Tier), ApiError> {
+    ) -> Result<Parameter, ApiError> {
         let key = (put.scope.clone(), put.name.clone());
         let mut current = transaction.get::<Parameter>(&key);
         if current.as_ref().is_some_and(|parameter| has_expired(parameter, context.now)) {
@@ -130,16 +136,10 @@ impl Ssm {
         version.value = self.seal(&version, value);
         let tags = current.map_or(put.tags, |parameter| parameter.tags.clone());
         transaction.put(version);
-        transaction.put(Parameter {
-            scope: put.scope,
-            name: put.name,
-            kind,
-            tier,
-            version: number,
-            policies,
-            tags,
-        });
-        Ok((number, tier))
+        let parameter =
+            Parameter { scope: put.scope, name: put.name, kind, tier, version: number, policies, tags };
+        transaction.put(parameter.clone());
+        Ok(parameter)
     }
 }
 
