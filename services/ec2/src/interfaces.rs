@@ -13,6 +13,7 @@ use wharf_network::{Attached, EniSpec, MacAddress, NetworkError, SubnetSpec, Vpc
 use wharf_state::TransactError;
 
 use crate::handlers::network_interface::private_dns_name;
+use crate::handlers::security_group::change::group_not_found;
 use crate::plan::default_network::id;
 use crate::records::{Egress, NetworkInterface, SecurityGroup, Subnet, Vpc};
 use crate::select::shortened;
@@ -118,7 +119,12 @@ impl Ec2Service {
             };
             record.mac = MacAddress::of(&record.vpc_id, record.address);
             let (stored, attached) = tokio::join!(
-                self.store.transact(|transaction| -> Result<(), std::convert::Infallible> {
+                self.store.transact(|transaction| -> Result<(), ApiError> {
+                    // One may have been deleted since it was looked for; from here on it cannot.
+                    for id in &record.security_group_ids {
+                        let key = (record.scope.clone(), id.clone());
+                        transaction.get::<SecurityGroup>(&key).ok_or_else(|| group_not_found(id))?;
+                    }
                     transaction.put(record.clone());
                     Ok(())
                 }),
@@ -141,7 +147,11 @@ impl Ec2Service {
                         self.plane.detach(&record.id).await.map_err(unavailable)?;
                     }
                     self.addresses.release(&subnet.id, record.address);
-                    return Err(unavailable(error));
+                    let TransactError::Aborted(refused) = error else { return Err(unavailable(error)) };
+                    if written {
+                        self.remove_record(&record).await?;
+                    }
+                    return Err(InterfaceError::Refused(refused));
                 }
             }
         }
@@ -214,10 +224,7 @@ fn place(view: &View, subnet_id: &str, security_group_ids: &[String]) -> Result<
     }
     let mut groups = Vec::with_capacity(security_group_ids.len().max(1));
     for id in security_group_ids {
-        let group = view.get::<SecurityGroup>(id).ok_or_else(|| {
-            let message = format!("The security group '{}' does not exist", shortened(id));
-            ApiError::sender("InvalidGroup.NotFound", message)
-        })?;
+        let group = view.get::<SecurityGroup>(id).ok_or_else(|| group_not_found(id))?;
         if group.vpc_id != vpc.id {
             let message =
                 format!("Security group {} and subnet {} belong to different networks.", group.id, subnet.id);
