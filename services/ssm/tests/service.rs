@@ -394,7 +394,7 @@ async fn hierarchies_are_walked_in_pages() {
 }
 
 #[tokio::test]
-async fn descriptions_are_filtered() {
+async fn descriptions_are_filtered_and_in_pages() {
     let house = house();
     let tags = vec![types::Tag { key: "team".into(), value: "red".into() }];
     let tagged = types::PutParameterRequest { tags: Some(tags), ..put("/app/a", "v") };
@@ -424,6 +424,21 @@ async fn descriptions_are_filtered() {
     };
     let found = house.ssm.describe_parameters(&house.context(), legacy).await.unwrap();
     assert_eq!(found.parameters.unwrap().len(), 2);
+    let (mut seen, mut token) = (Vec::new(), None);
+    loop {
+        let input = types::DescribeParametersRequest {
+            max_results: Some(2),
+            next_token: token,
+            ..Default::default()
+        };
+        let page = house.ssm.describe_parameters(&house.context(), input).await.unwrap();
+        seen.push(page.parameters.unwrap().into_iter().map(|parameter| parameter.name.unwrap()).collect());
+        token = page.next_token;
+        if token.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, [vec!["/app/a".to_owned(), "/app/b/c".to_owned()], vec!["web".to_owned()]]);
 }
 
 #[tokio::test]

@@ -2,13 +2,14 @@
 
 use wharf_core::{ApiError, RequestContext};
 use wharf_ssm_api::{errors, types};
-use wharf_state::Key as _;
 
+use super::get::own_below;
 use super::page::PageRequest;
 use super::{Refusal, api_kind, api_policies, api_tier, given, kind_text, tier_text};
+use crate::Ssm;
 use crate::plan::filter::{self, Given, Listing, Subject};
+use crate::plan::name::Depth;
 use crate::records::{Parameter, ParameterVersion};
-use crate::{Ssm, has_expired};
 
 const DESCRIBED_MAX: usize = 50;
 
@@ -39,11 +40,7 @@ impl Ssm {
             return Ok(types::DescribeParametersResult { parameters: Some(Vec::new()), next_token: None });
         }
         let snapshot = self.store.snapshot();
-        let scope = context.scope.to_bytes();
-        let described = snapshot
-            .prefix::<Parameter>(&scope)
-            .filter(|parameter| page.after.as_ref().is_none_or(|after| parameter.name > *after))
-            .filter(|parameter| !has_expired(parameter, context.now))
+        let described = own_below(&snapshot, context, "/", Depth::Recursive, page.after.as_deref())
             .filter_map(|parameter| {
                 let key = (parameter.scope.clone(), parameter.name.clone(), parameter.version);
                 snapshot.get::<ParameterVersion>(&key).map(|version| (parameter, version))

@@ -289,7 +289,7 @@ fn name_of(found: &Found) -> String {
 
 /// The caller's parameters below a path, behind `after`. Names are in order, so that only those that
 /// begin with the path are looked at.
-fn own_below<'a>(
+pub fn own_below<'a>(
     snapshot: &'a Snapshot,
     context: &'a RequestContext,
     path: &str,
