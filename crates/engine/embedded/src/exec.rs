@@ -36,7 +36,7 @@ use crate::host::{Host, cgroup_error, io_error};
 use crate::in_root::Root;
 use crate::rlimit::{self, Limit};
 use crate::rootfs::{Context, Step};
-use crate::spawn::Parent;
+use crate::spawn::{Parent, report_of};
 use crate::sys::{self, Cloned};
 use crate::terminal;
 use crate::user::{self, FILE_BYTES_MAX, Identity};
@@ -222,8 +222,7 @@ pub unsafe fn launch(
             Ok(Ok(never)) => match never {},
             Err(_) => EngineError::Internal { message: "the program's process panicked".to_owned() },
         };
-        let bytes = postcard::to_allocvec(&error).unwrap_or_default();
-        let _ = rustix::io::write(&report_in, &bytes[..bytes.len().min(REPORT_BYTES_MAX)]);
+        let _ = rustix::io::write(&report_in, &report_of(error));
         sys::exit_now(126)
     }
     if rustix::thread::move_into_link_name_space(

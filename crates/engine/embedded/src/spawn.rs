@@ -19,8 +19,11 @@ use crate::sys::{self, Cloned};
 use crate::terminal;
 use crate::{devices, faults, kits, shared};
 
-/// A report of a child is one serialized [`EngineError`]; a longer one is cut and unreadable.
-const REPORT_BYTES_MAX: usize = 64 * 1024;
+/// A report of a child is at most a mark and one serialized [`EngineError`]. It fits into a pipe (64 KiB)
+/// that nobody reads yet: with `CLONE_VFORK` the parent waits for the child's end.
+const REPORT_BYTES_MAX: usize = 32 * 1024;
+/// What is left of the message of an error that does not fit.
+const REPORT_MESSAGE_CHARS_MAX: usize = 1024;
 
 /// The mode of a root directory that no layer brings.
 const ROOT_MODE: u32 = 0o755;
@@ -186,8 +189,7 @@ unsafe fn start(host: &Host, plan: &Plan<'_>, parent: Parent) -> Result<Spawned,
                 Ok(Ok(never)) => match never {},
                 Err(_) => EngineError::Internal { message: "the container's first process panicked".into() },
             };
-            let bytes = postcard::to_allocvec(&error).unwrap_or_default();
-            let _ = rustix::io::write(&report_in, &bytes[..bytes.len().min(REPORT_BYTES_MAX)]);
+            let _ = rustix::io::write(&report_in, &report_of(error));
             sys::exit_now(126)
         }
     };
@@ -235,6 +237,20 @@ fn read_report(report: &OwnedFd) -> io::Result<Vec<u8>> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// A child's error as it is told. One about a name that is too long for a report is cut, and told still.
+pub(crate) fn report_of(error: EngineError) -> Vec<u8> {
+    let bytes = postcard::to_allocvec(&error).unwrap_or_default();
+    if bytes.len() < REPORT_BYTES_MAX {
+        return bytes;
+    }
+    let message = error.to_string().chars().take(REPORT_MESSAGE_CHARS_MAX).collect();
+    let cut = match error {
+        EngineError::Start { exit_code, .. } => EngineError::Start { exit_code, message },
+        _ => EngineError::Internal { message },
+    };
+    postcard::to_allocvec(&cut).unwrap_or_default()
 }
 
 fn parse_report(bytes: &[u8]) -> EngineError {

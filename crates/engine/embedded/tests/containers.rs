@@ -212,6 +212,20 @@ fn a_program_that_cannot_run_says_why() {
     engine.finish();
 }
 
+/// What it is about is longer than the pipe that the failure is told through.
+#[test]
+fn a_failure_with_a_long_name_is_told_in_short() {
+    let Some(engine) = Engine::start() else { return };
+    for name in ["x".repeat(100_000), format!("/{}", "x".repeat(100_000))] {
+        let (exit_code, message) = start_failure(engine.run(&engine.spec(&[&name])));
+        assert_eq!(exit_code, 126);
+        assert!(message.starts_with("exec ") && message.contains("xxx"), "{message}");
+        assert!(message.len() < 10_000, "{} bytes", message.len());
+    }
+    assert_eq!(engine.run(&engine.shell("exit 3")).unwrap().code, 3, "the spawner goes on");
+    engine.finish();
+}
+
 #[test]
 fn limits_on_resources_hold_or_are_refused() {
     let Some(engine) = Engine::start() else { return };
