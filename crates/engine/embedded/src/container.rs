@@ -5,6 +5,8 @@
 //! closes.
 #![allow(unsafe_code, reason = "fork, for an init")]
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::io;
@@ -159,7 +161,7 @@ fn enter_working_dir(plan: &Plan<'_>, root: &Root) -> Result<(), EngineError> {
     })
 }
 
-/// Puts the streams at 0, 1 and 2, and marks all else to be closed.
+/// Makes the terminal, hands its master over, and marks all descriptors but 0, 1 and 2 to be closed.
 fn open_terminal(
     plan: &Plan<'_>,
     root: &Root,
@@ -173,6 +175,7 @@ fn open_terminal(
     Ok(terminal)
 }
 
+/// Puts the streams at 0, 1 and 2, and marks all else to be closed.
 fn take_stdio(plan: &Plan<'_>, root: &Root, identity: &Identity) -> Step<()> {
     let null;
     let stdin = match plan.stdio.stdin {
@@ -192,21 +195,25 @@ fn take_stdio(plan: &Plan<'_>, root: &Root, identity: &Identity) -> Step<()> {
 
 /// The variables that `env` gives, and those that every program has.
 pub(crate) fn environment(env: &[String], hostname: &str, identity: &Identity) -> Vec<String> {
-    let mut variables: Vec<String> = Vec::with_capacity(env.len() + 3);
-    let name = |variable: &str| variable.split_once('=').map_or(variable, |(name, _)| name).to_owned();
+    fn name(variable: &str) -> &str {
+        variable.split_once('=').map_or(variable, |(name, _)| name)
+    }
+    let defaults = [("PATH", DEFAULT_PATH), ("HOSTNAME", hostname), ("HOME", &identity.home)];
+    let mut variables: Vec<&str> = Vec::with_capacity(env.len());
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(env.len());
     for variable in env {
         // The last of two wins, in the place of the first.
-        match variables.iter_mut().find(|known| name(known) == name(variable)) {
-            Some(known) => known.clone_from(variable),
-            None => variables.push(variable.clone()),
+        match places.entry(name(variable)) {
+            Entry::Occupied(place) => variables[*place.get()] = variable,
+            Entry::Vacant(place) => {
+                place.insert(variables.len());
+                variables.push(variable);
+            }
         }
     }
-    for (key, value) in [("PATH", DEFAULT_PATH), ("HOSTNAME", hostname), ("HOME", &identity.home)] {
-        if !variables.iter().any(|known| name(known) == key) {
-            variables.push(format!("{key}={value}"));
-        }
-    }
-    variables
+    let missing = defaults.into_iter().filter(|(key, _)| !places.contains_key(key));
+    let missing: Vec<String> = missing.map(|(key, value)| format!("{key}={value}")).collect();
+    variables.into_iter().map(str::to_owned).chain(missing).collect()
 }
 
 pub(crate) fn c_strings(texts: &[String]) -> Result<Vec<CString>, EngineError> {
@@ -289,4 +296,29 @@ fn is_directory(path: &CString) -> bool {
 pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity { uid: 0, gid: 0, groups: Vec::new(), home: "/root".to_owned() }
+    }
+
+    #[test]
+    fn the_last_of_two_wins_and_what_is_given_is_no_default() {
+        let env = ["A=1", "HOME=/own", "A=2=3", "B", "AB=4", "B="].map(str::to_owned);
+        assert_eq!(
+            environment(&env, "host", &identity()),
+            ["A=2=3", "HOME=/own", "B=", "AB=4", &format!("PATH={DEFAULT_PATH}"), "HOSTNAME=host"]
+        );
+    }
+
+    /// As many as a request holds: compared each with each they would take the better part of an hour.
+    #[test]
+    fn a_long_environment_takes_no_time() {
+        let env: Vec<String> = (0..150_000).map(|number| format!("{number:x}=")).collect();
+        assert_eq!(environment(&env, "host", &identity())[..env.len()], env);
+    }
 }
