@@ -424,7 +424,7 @@ async fn descriptions_are_filtered_and_in_pages() {
     };
     let found = house.ssm.describe_parameters(&house.context(), legacy).await.unwrap();
     assert_eq!(found.parameters.unwrap().len(), 2);
-    let (mut seen, mut token) = (Vec::new(), None);
+    let (mut seen, mut token) = (Vec::<Vec<String>>::new(), None);
     loop {
         let input = types::DescribeParametersRequest {
             max_results: Some(2),
