@@ -487,6 +487,13 @@ async fn secrets_are_listed_sorted_filtered_and_in_pages() {
     assert_eq!(found.secret_values.unwrap()[0].secret_string.as_deref(), Some("v"));
     let codes: Vec<_> = found.errors.unwrap().into_iter().map(|error| error.error_code.unwrap()).collect();
     assert_eq!(codes, ["ResourceNotFoundException", "AccessDeniedException"]);
+    let batch = types::BatchGetSecretValueRequest {
+        secret_id_list: Some(vec!["a".into()]),
+        next_token: Some("made up".into()),
+        ..Default::default()
+    };
+    let error = house.secrets.batch_get_secret_value(&house.context(), batch).await.unwrap_err();
+    assert_eq!(error.code, "InvalidNextTokenException");
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ impl PageRequest {
             Some(token) => {
                 let text = hex::decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
                 let after = text.as_deref().and_then(|text| text.strip_prefix(&listing)?.strip_prefix('\0'));
-                let after = after.ok_or_else(|| errors::invalid_next_token_exception("Invalid token"))?;
+                let after = after.ok_or_else(invalid_token)?;
                 Some(after.to_owned())
             }
         };
@@ -57,6 +57,11 @@ impl PageRequest {
         let token = last.map(|(key, _)| hex::encode(format!("{}\0{key}", self.listing)));
         (page.into_iter().map(|(_, item)| item).collect(), token)
     }
+}
+
+/// The error for a token that the listing did not give.
+pub fn invalid_token() -> ApiError {
+    errors::invalid_next_token_exception("Invalid token")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use wharf_secretsmanager_api::{errors, types};
 use wharf_state::{Record as _, Snapshot};
 
 use super::create::token_in_use;
-use super::page::{Order, PageRequest};
+use super::page::{Order, PageRequest, invalid_token};
 use super::{list, refused, token, versions};
 use crate::authorization::value_check;
 use crate::change::Change;
@@ -95,6 +95,10 @@ impl SecretsManager {
                     return Err(errors::invalid_parameter_exception(
                         "'Filters' not specified. 'Filters' must also be specified when 'MaxResults' is provided.",
                     ));
+                }
+                // A list of ids has no pages, so no token is its.
+                if input.next_token.is_some() {
+                    return Err(invalid_token());
                 }
                 (ids, None)
             }
