@@ -10,7 +10,7 @@ use crate::managed::{self, ManagedPolicy};
 use crate::names;
 use crate::records::{
     BY_ATTACHED, BY_BOUNDARY, BY_NAME, Group, InstanceProfile, Policy, PolicyName, Role, ServerCertificate,
-    User, folded, name_key,
+    User, name_key,
 };
 
 /// What a snapshot and a transaction have in common.
@@ -158,12 +158,11 @@ impl AnyPolicy {
 pub fn policy(read: &impl Read, account: AccountId, name: &PolicyName) -> Option<AnyPolicy> {
     match name.parts()? {
         (None, path_and_name) => managed::find(path_and_name).map(AnyPolicy::Aws),
-        (Some(owner), path_and_name) if owner == account => {
+        (Some(owner), _) if owner == account => {
             let policy: Arc<Policy> = named(read, account, name.name())?;
-            let same = path_and_name
-                .strip_prefix(&*policy.path)
-                .is_some_and(|name| folded(name) == folded(&policy.name));
-            same.then_some(AnyPolicy::Customer(policy))
+            // Names are found without their case, ARNs are not the same without it: a policy may allow
+            // or deny one by its ARN (`iam:PolicyARN`).
+            (policy.full_name() == *name).then_some(AnyPolicy::Customer(policy))
         }
         _ => None,
     }

@@ -130,6 +130,11 @@ async fn policies_are_attached_counted_and_found_by_whom_they_are_attached_to() 
             "Policy arn:aws:iam::123456789012:policy/none does not exist or is not attachable.",
         ),
         (
+            "arn:aws:iam::123456789012:policy/P",
+            "NoSuchEntity",
+            "Policy arn:aws:iam::123456789012:policy/P does not exist or is not attachable.",
+        ),
+        (
             "arn:aws:iam::210987654321:policy/p",
             "NoSuchEntity",
             "Policy arn:aws:iam::210987654321:policy/p does not exist or is not attachable.",
