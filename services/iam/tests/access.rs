@@ -111,3 +111,25 @@ async fn uses_of_what_is_gone_are_not_kept() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn a_report_is_of_the_very_arn_that_is_asked_for() {
+    let house = house();
+    let root = house.root();
+    house.user("alice").await;
+    house.group("g").await;
+    house.role("r").await;
+    house.policy("p").await;
+    for resource in ["user/alice", "group/g", "role/r", "policy/p"] {
+        report(&house, &format!("arn:aws:iam::123456789012:{resource}")).await;
+    }
+    // Authorization was asked about the ARN of the request, path and case included.
+    for resource in ["user/team/alice", "user/ALICE", "group/team/g", "role/team/r", "role/R", "policy/P"] {
+        let generate = types::GenerateServiceLastAccessedDetailsRequest {
+            arn: format!("arn:aws:iam::123456789012:{resource}"),
+            ..Default::default()
+        };
+        let error = house.iam.generate_service_last_accessed_details(&root, generate).await.unwrap_err();
+        assert_eq!(error.code, "NoSuchEntity", "{resource}");
+    }
+}

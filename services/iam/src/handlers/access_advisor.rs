@@ -46,10 +46,27 @@ fn subject(snapshot: &Snapshot, context: &RequestContext, arn: &str) -> Result<S
         && parsed.region.is_none();
     let (kind, path_and_name) = parsed.resource.split_once('/').filter(|_| own).ok_or_else(invalid)?;
     let name = path_and_name.rsplit('/').next().unwrap_or_default();
+    // Names are found without their case and path. Who may ask about one ARN is not told of another.
+    let is_it = |path: &str, found: &str| names::arn(context.partition(), account, kind, path, found) == arn;
     match kind {
-        "user" => find::user(snapshot, account, name).map(Subject::User),
-        "group" => find::group(snapshot, account, name).map(Subject::Group),
-        "role" => find::role(snapshot, account, name).map(Subject::Role),
+        "user" => {
+            let user = find::user(snapshot, account, name)?;
+            is_it(&user.path, &user.name)
+                .then_some(Subject::User(user))
+                .ok_or_else(|| failures::no_user(name))
+        }
+        "group" => {
+            let group = find::group(snapshot, account, name)?;
+            is_it(&group.path, &group.name)
+                .then_some(Subject::Group(group))
+                .ok_or_else(|| failures::no_group(name))
+        }
+        "role" => {
+            let role = find::role(snapshot, account, name)?;
+            is_it(&role.path, &role.name)
+                .then_some(Subject::Role(role))
+                .ok_or_else(|| failures::no_role(name))
+        }
         _ => Err(invalid()),
     }
 }
