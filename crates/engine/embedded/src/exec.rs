@@ -222,7 +222,7 @@ pub unsafe fn launch(
             Ok(Ok(never)) => match never {},
             Err(_) => EngineError::Internal { message: "the program's process panicked".to_owned() },
         };
-        let _ = rustix::io::write(&report_in, &report_of(error));
+        let _ = rustix::io::write(&report_in, &report_of(&error));
         sys::exit_now(126)
     }
     if rustix::thread::move_into_link_name_space(

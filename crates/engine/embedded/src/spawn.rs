@@ -189,7 +189,7 @@ unsafe fn start(host: &Host, plan: &Plan<'_>, parent: Parent) -> Result<Spawned,
                 Ok(Ok(never)) => match never {},
                 Err(_) => EngineError::Internal { message: "the container's first process panicked".into() },
             };
-            let _ = rustix::io::write(&report_in, &report_of(error));
+            let _ = rustix::io::write(&report_in, &report_of(&error));
             sys::exit_now(126)
         }
     };
@@ -240,14 +240,14 @@ fn read_report(report: &OwnedFd) -> io::Result<Vec<u8>> {
 }
 
 /// A child's error as it is told. One about a name that is too long for a report is cut, and told still.
-pub(crate) fn report_of(error: EngineError) -> Vec<u8> {
-    let bytes = postcard::to_allocvec(&error).unwrap_or_default();
+pub(crate) fn report_of(error: &EngineError) -> Vec<u8> {
+    let bytes = postcard::to_allocvec(error).unwrap_or_default();
     if bytes.len() < REPORT_BYTES_MAX {
         return bytes;
     }
     let message = error.to_string().chars().take(REPORT_MESSAGE_CHARS_MAX).collect();
     let cut = match error {
-        EngineError::Start { exit_code, .. } => EngineError::Start { exit_code, message },
+        EngineError::Start { exit_code, .. } => EngineError::Start { exit_code: *exit_code, message },
         _ => EngineError::Internal { message },
     };
     postcard::to_allocvec(&cut).unwrap_or_default()
