@@ -11,6 +11,8 @@ use crate::faults;
 
 /// Control files are small; a longer one is read to here.
 const FILE_BYTES_MAX: usize = 64 * 1024;
+/// A list of processes is read to here: more than a hundred thousand of them.
+const LIST_BYTES_MAX: usize = 1 << 20;
 
 /// Reads and writes below one directory. Paths are relative and made of validated ids.
 #[derive(Debug)]
@@ -77,8 +79,8 @@ impl Directory {
 
     /// The processes of the group at `path` and of all below it; none if it is gone.
     pub fn processes(&self, path: &str) -> Result<Vec<u32>, CgroupError> {
-        let mut processes: Vec<u32> = match self.read(&format!("{path}/cgroup.procs")) {
-            Ok(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
+        let mut processes = match self.members(path) {
+            Ok(members) => members,
             // Removed while it was opened, or while it was read.
             Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NODEV)) => Vec::new(),
             Err(error) => return Err(error),
@@ -88,6 +90,28 @@ impl Directory {
         }
         processes.sort_unstable();
         Ok(processes)
+    }
+
+    /// The processes of the group at `path` itself.
+    pub fn members(&self, path: &str) -> Result<Vec<u32>, CgroupError> {
+        let text = self.read_list(&format!("{path}/cgroup.procs"))?;
+        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+
+    /// The whole lines of a file that the kernel gives out about a page at a time.
+    fn read_list(&self, path: &str) -> Result<String, CgroupError> {
+        let file = self.open_file(path, OFlags::RDONLY)?;
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 4096];
+        while bytes.len() < LIST_BYTES_MAX {
+            match rustix::io::read(&file, &mut buffer).map_err(self.failed(path, "read"))? {
+                0 => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
+                length => bytes.extend_from_slice(&buffer[..length]),
+            }
+        }
+        // Half a number would be another process's.
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        Ok(String::from_utf8_lossy(&bytes[..whole]).into_owned())
     }
 
     pub fn write(&self, path: &str, value: &str) -> Result<(), CgroupError> {
@@ -163,5 +187,33 @@ pub(super) fn number_of(text: &str) -> Option<u64> {
 impl AsFd for Directory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_comes_in_pieces_is_read_to_its_end() {
+        // Made of many records, as `cgroup.procs` is, and longer than what one read gives.
+        let here = Directory::open(Path::new("/proc/self")).unwrap();
+        let text = here.read_list("smaps").unwrap();
+        assert!(text.len() > 8192 && text.trim_end().lines().last().unwrap().starts_with("VmFlags:"));
+    }
+
+    #[test]
+    fn many_processes_are_listed_and_none_by_half_its_number() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = Directory::open(place.path()).unwrap();
+        let write = |count: u32| {
+            let text: String = (0..count).map(|number| format!("{}\n", 1_000_000 + number)).collect();
+            std::fs::write(place.path().join("cgroup.procs"), text).unwrap();
+        };
+        write(50_000);
+        assert_eq!(directory.processes(".").unwrap().len(), 50_000);
+        write(200_000);
+        let processes = directory.processes(".").unwrap();
+        assert!(processes.len() > 100_000 && processes.iter().all(|&number| number >= 1_000_000));
     }
 }

@@ -72,9 +72,9 @@ impl V2 {
             other => return other,
         }
         self.top.make(HOST_LEAF)?;
-        for pid in self.top.read("cgroup.procs")?.lines() {
+        for pid in self.top.members(".")? {
             // One that has ended meanwhile needs no move.
-            match self.top.write(&format!("{HOST_LEAF}/cgroup.procs"), pid) {
+            match self.top.write(&format!("{HOST_LEAF}/cgroup.procs"), &pid.to_string()) {
                 Err(CgroupError::File { source: Errno::SRCH, .. }) | Ok(()) => {}
                 Err(error) => return Err(error),
             }
