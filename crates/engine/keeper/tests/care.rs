@@ -173,6 +173,37 @@ async fn health_is_asked_for_while_no_client_lives_and_after_the_keepers_death()
 }
 
 #[tokio::test]
+async fn the_probes_of_one_that_is_started_again_keep_their_interval() {
+    let Some(world) = world("probes after restarts").await else { return };
+    let sandbox = world.sandbox("s").await;
+    let interval = Duration::from_millis(600);
+    let spec = ContainerSpec {
+        health: Some(HealthCheck { interval, ..check("true") }),
+        restart: Some(RestartPolicy::Always),
+        ..world
+            .sh("c", "echo run >> /tmp/runs; [ $(cat /tmp/runs | wc -l) -lt 3 ] && exit 1; exec sleep 1000")
+    };
+    let id = start(&world, &sandbox, spec).await;
+    eventually("it is asked three times", async || {
+        world.engine.health(&id).await.unwrap().unwrap().probes.len() >= 3
+    })
+    .await
+    .unwrap();
+    let status = world.engine.status(&id).await.unwrap();
+    assert_eq!(status.restarts, 2);
+    let ContainerState::Running { started_at, .. } = status.state else { panic!("{status:?}") };
+    let probes = world.engine.health(&id).await.unwrap().unwrap().probes;
+    let before = std::iter::once(started_at).chain(probes.iter().map(|probe| probe.ended_at));
+    for (end, probe) in before.zip(&probes) {
+        // Two clocks, both in whole milliseconds.
+        let waited = probe.started_at.since(end) + Duration::from_millis(10);
+        assert!(waited >= interval, "{waited:?}: {probes:?}");
+    }
+    stop(&world, &id).await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_container_is_started_again_with_its_files_and_its_log() {
     let Some(world) = world("restart").await else { return };
     let sandbox = world.sandbox("s").await;

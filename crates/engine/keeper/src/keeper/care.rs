@@ -43,6 +43,9 @@ pub(super) struct Care {
     pub now: CareState,
     health: Health,
     probe: Option<RunningProbe>,
+    /// When (monotonic milliseconds) the next probe begins. A [`Timer::Probe`] that comes sooner is one of
+    /// an earlier run.
+    probe_at_ms: Option<u64>,
 }
 
 struct RunningProbe {
@@ -75,7 +78,7 @@ impl Care {
     pub fn new(spec: CareSpec, now: CareState) -> Option<Box<Self>> {
         let health = now.health.map_or_else(Health::default, Health::from_status);
         (!spec.is_empty() || now != CareState::default())
-            .then(|| Box::new(Self { spec, now, health, probe: None }))
+            .then(|| Box::new(Self { spec, now, health, probe: None, probe_at_ms: None }))
     }
 
     pub fn health(&self) -> Option<HealthReport> {
@@ -100,6 +103,7 @@ impl Container {
                 now: CareState::default(),
                 health: Health::default(),
                 probe: None,
+                probe_at_ms: None,
             })
         })
     }
@@ -152,19 +156,22 @@ impl Keeper {
     }
 
     fn probe_later(&mut self, number: ContainerNumber, interval: Duration, now: Now) {
+        let Some(container) = self.containers.get_mut(&number) else { return };
         let due = now.monotonic_ms.saturating_add(millis(interval.max(INTERVAL_MIN)));
+        container.care_mut().probe_at_ms = Some(due);
         self.timers.insert((due, number, Timer::Probe));
     }
 
     /// [`Timer::Probe`].
     pub(super) fn probe(&mut self, number: ContainerNumber, now: Now) {
-        let Some(container) = self.containers.get(&number) else { return };
+        let Some(container) = self.containers.get_mut(&number) else { return };
         let Some(check) = container.check().cloned() else { return };
-        if !matches!(container.phase, Phase::Running(_))
-            || container.care.as_ref().is_some_and(|care| care.probe.is_some())
-        {
+        let runs = matches!(container.phase, Phase::Running(_));
+        let care = container.care_mut();
+        if !runs || care.probe.is_some() || care.probe_at_ms.is_none_or(|at| at > now.monotonic_ms) {
             return;
         }
+        care.probe_at_ms = None;
         if container.is_paused() {
             return self.probe_later(number, check.interval, now);
         }
