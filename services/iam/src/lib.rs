@@ -104,7 +104,8 @@ impl Iam {
         })
     }
 
-    /// Forgets what is in memory, before the store is emptied and after.
+    /// Forgets what is in memory, once the store has been emptied: what is made of the emptied store
+    /// from then on stays.
     pub fn forget(&self) {
         self.uses.clear();
         self.changed();

@@ -3,7 +3,9 @@
 mod support;
 
 use support::{House, account, house, refused};
-use wharf_contracts::{AccessKeys as _, KeyStatus, PrincipalUse, PrincipalUses as _, Secret};
+use wharf_contracts::{
+    AccessKeys as _, IdentityPolicies as _, IdentityRef, KeyStatus, PrincipalUse, PrincipalUses as _, Secret,
+};
 use wharf_core::{Principal, Timestamp};
 use wharf_iam_api::{Iam as _, types};
 
@@ -138,4 +140,35 @@ async fn the_keys_of_a_deleted_user_are_nobody_s() {
         .await
         .unwrap();
     assert!(house.iam.access_key(&key.access_key_id).is_none());
+}
+
+#[tokio::test]
+async fn after_a_reset_nothing_of_the_time_before_is_known() {
+    let house = house();
+    let alice = house.user("alice").await;
+    let key = create(&house, Some("alice")).await;
+    let delete = types::DeleteAccessKeyRequest { access_key_id: "test".into(), user_name: None };
+    house.iam.delete_access_key(&house.root(), delete).await.unwrap();
+    let identity = || house.iam.identity(IdentityRef::User { account: account(), id: &alice.user_id });
+    assert!(identity().is_some());
+    house.iam.used(&PrincipalUse {
+        principal: &Principal::Root { account: account() },
+        access_key_id: "test",
+        service: "ecs",
+        region: &"us-east-2".parse().unwrap(),
+        at: Timestamp::from_millis(5_000),
+    });
+
+    // As POST /_wharf/reset does it.
+    house.store.wipe().await.unwrap();
+    house.iam.forget();
+    assert!(identity().is_none());
+    assert!(house.iam.access_key(&key.access_key_id).is_none());
+    assert_eq!(house.iam.built_in_key("test", account()), Some(KeyStatus::Active));
+    house.iam.flush_uses().await.unwrap();
+    assert_eq!(house.store.snapshot().count::<wharf_iam::records::UseRecord>(), 0);
+    // And what is made anew is known at once.
+    let again = house.user("alice").await;
+    assert!(house.iam.identity(IdentityRef::User { account: account(), id: &again.user_id }).is_some());
+    assert!(identity().is_none());
 }
