@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use wharf_contracts::{PrincipalUse, PrincipalUses};
 use wharf_core::access_key::LONG_TERM_PREFIX;
 use wharf_core::{AccountId, ApiError, Principal};
-use wharf_state::{Snapshot, Transaction};
+use wharf_state::{Record as _, Snapshot, Transaction};
 
 use crate::handlers::BUILT_IN_KEY;
 use crate::records::{AccessKey, Role, Use, UseRecord, User};
@@ -61,14 +61,17 @@ impl Uses {
         unwritten.by_account.into_values().flat_map(HashMap::into_values).collect()
     }
 
-    /// Puts back what could not be written, unless there is something newer.
+    /// Puts back what could not be written, beside what is newer.
     fn put_back(&self, records: Vec<UseRecord>) {
         let mut unwritten = self.0.lock();
         for record in records {
             let of_account = unwritten.by_account.entry(record.account).or_default();
-            if let Entry::Vacant(place) = of_account.entry(record.id.clone()) {
-                place.insert(record);
-                unwritten.count += 1;
+            match of_account.entry(record.id.clone()) {
+                Entry::Occupied(mut newer) => merge(newer.get_mut(), record),
+                Entry::Vacant(place) => {
+                    place.insert(record);
+                    unwritten.count += 1;
+                }
             }
         }
     }
@@ -171,19 +174,22 @@ impl Iam {
         if unwritten.is_empty() {
             return Ok(());
         }
-        let records = unwritten.clone();
         let result = self
             .store
             .transact(|transaction| {
-                for record in records {
-                    if !exists(transaction, &record) {
+                for record in &unwritten {
+                    if !exists(transaction, record) {
                         continue;
                     }
-                    let written = transaction.get::<UseRecord>(&(record.account, record.id.clone()));
-                    let mut merged =
-                        written.map_or_else(|| record.clone(), |written| UseRecord::clone(&written));
-                    merge(&mut merged, record);
-                    transaction.put(merged);
+                    let record = match transaction.get::<UseRecord>(&record.key()) {
+                        Some(written) => {
+                            let mut merged = UseRecord::clone(&written);
+                            merge(&mut merged, record.clone());
+                            merged
+                        }
+                        None => record.clone(),
+                    };
+                    transaction.put(record);
                 }
                 Ok::<(), ApiError>(())
             })
@@ -202,5 +208,40 @@ impl Iam {
                 tracing::warn!(%error, "the last uses of access keys could not be written");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wharf_core::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_written_stands_beside_what_was_noted_meanwhile() {
+        let account: AccountId = "123456789012".parse().unwrap();
+        let region = "us-east-1".parse().unwrap();
+        let uses = Uses::default();
+        let note = |service, at| {
+            uses.note(
+                account,
+                ROOT,
+                &PrincipalUse {
+                    principal: &Principal::Root { account },
+                    access_key_id: BUILT_IN_KEY,
+                    service,
+                    region: &region,
+                    at: Timestamp::from_millis(at),
+                },
+            );
+        };
+        note("ecs", 1_000);
+        let unwritten = uses.take();
+        assert!(uses.get(account, ROOT).is_none());
+        note("logs", 2_000);
+        uses.put_back(unwritten);
+        let record = uses.get(account, ROOT).unwrap();
+        assert_eq!(record.services.keys().collect::<Vec<_>>(), ["ecs", "logs"]);
+        assert_eq!((record.last.service.as_str(), record.last.at.as_millis()), ("logs", 2_000));
     }
 }
