@@ -112,7 +112,6 @@ impl SecretsManager {
             replica::claim_all(transaction, &secret, &mut replicas, existing);
             secret.role = Role::Primary { replicas };
         }
-        transaction.put(secret.clone());
         let mut change = Change { transaction, context, vault: &self.vault, secret };
         if let (Some(value), Some(id)) = (&value, &version_id) {
             change.add_version(id, value, &[])?;
