@@ -26,8 +26,10 @@ pub struct Pattern {
     form: Form,
     /// Of each token that is a text behind a star, what finds it; made once.
     finders: Vec<Option<Finder<'static>>>,
-    /// With variables: what matches whatever they are, and more. It turns down most texts before any
-    /// variable is looked at.
+    /// Of a pattern that needs one; made once.
+    automaton: Option<Box<Automaton>>,
+    /// With variables, and for an automaton: what matches whatever it does, and more. It turns down
+    /// most texts before any variable is looked at and any step is taken.
     outline: Option<Box<Pattern>>,
 }
 
@@ -102,33 +104,39 @@ impl Pattern {
             tokens(text, wildcards, variables)
         };
         let mut pattern = Self::of(tokens);
-        match pattern.form {
-            Form::Runs => pattern.finders = finders(&pattern.tokens),
-            Form::Variable => {
-                let mut outline = Self::of(outline(&pattern.tokens));
-                outline.finders = finders(&outline.tokens);
-                pattern.outline = Some(Box::new(outline));
-            }
-            Form::Any | Form::Exact | Form::Automaton => {}
+        if pattern.form == Form::Runs {
+            pattern.finders = finders(&pattern.tokens);
+        }
+        if pattern.form == Form::Automaton {
+            pattern.automaton = Some(Box::new(Automaton::new(&pattern.tokens)));
+        }
+        if matches!(pattern.form, Form::Automaton | Form::Variable) {
+            let mut outline = Self::of(outline(&pattern.tokens));
+            outline.finders = finders(&outline.tokens);
+            pattern.outline = Some(Box::new(outline));
         }
         pattern
     }
 
     fn of(tokens: Vec<Token>) -> Self {
         let form = form(&tokens);
-        Self { tokens, form, finders: Vec::new(), outline: None }
+        Self { tokens, form, finders: Vec::new(), automaton: None, outline: None }
     }
 
     pub fn matches(&self, text: &str, context: &dyn Context) -> bool {
+        if self.outline.as_ref().is_some_and(|outline| !outline.matches(text, context)) {
+            return false;
+        }
         match self.form {
             Form::Any => true,
             Form::Exact => self.literal() == text,
             Form::Runs => runs(&self.tokens, &self.finders, text),
-            Form::Automaton => automaton(&self.tokens, text),
-            Form::Variable => {
-                self.outline.as_ref().is_none_or(|outline| outline.matches(text, context))
-                    && self.expanded(context).is_some_and(|pattern| pattern.matches(text, context))
-            }
+            Form::Automaton => match &self.automaton {
+                Some(automaton) => automaton.matches(text),
+                // Its variables have just been put in.
+                None => Automaton::new(&self.tokens).matches(text),
+            },
+            Form::Variable => self.expanded(context).is_some_and(|pattern| pattern.matches(text, context)),
         }
     }
 
@@ -359,6 +367,7 @@ fn find(finder: &Finder<'_>, run: &str, text: &str) -> Option<usize> {
 }
 
 /// One step of the automaton takes the word count of its states for each character of the text.
+#[derive(Clone, Debug)]
 struct Automaton {
     /// How many steps the pattern has; state `n` says that the first `n` are done.
     steps: usize,
@@ -370,22 +379,6 @@ struct Automaton {
     one_no_colon: Vec<u64>,
     many: Vec<u64>,
     many_no_colon: Vec<u64>,
-}
-
-fn automaton(tokens: &[Token], text: &str) -> bool {
-    let automaton = Automaton::new(tokens);
-    let mut state = vec![0; automaton.words()];
-    state[0] = 1;
-    automaton.skip_stars(&mut state);
-    let mut next = vec![0; automaton.words()];
-    for character in text.chars() {
-        automaton.step(character, &state, &mut next);
-        std::mem::swap(&mut state, &mut next);
-        if state.iter().all(|word| *word == 0) {
-            return false;
-        }
-    }
-    state[automaton.steps / 64] >> (automaton.steps % 64) & 1 == 1
 }
 
 impl Automaton {
@@ -424,6 +417,21 @@ impl Automaton {
         automaton.places.sort_unstable();
         automaton.make_dense();
         automaton
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        let mut state = vec![0; self.words()];
+        state[0] = 1;
+        self.skip_stars(&mut state);
+        let mut next = vec![0; self.words()];
+        for character in text.chars() {
+            self.step(character, &state, &mut next);
+            std::mem::swap(&mut state, &mut next);
+            if state.iter().all(|word| *word == 0) {
+                return false;
+            }
+        }
+        state[self.steps / 64] >> (self.steps % 64) & 1 == 1
     }
 
     fn words(&self) -> usize {
