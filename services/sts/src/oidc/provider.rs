@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use wharf_contracts::OidcProvider;
 use wharf_core::Timestamp;
 
@@ -86,13 +87,16 @@ impl Providers {
         if let Some(answer) = self.kept(&place, key_id, now) {
             return answer;
         }
+        let began = Instant::now();
         let answer = fetch_keys(provider).await.map(Arc::new).map_err(Arc::new);
+        // What took its time to fail is no older than its answer.
+        let at = now.plus(began.elapsed());
         let mut kept = self.kept.lock();
         if kept.len() >= PROVIDERS_MAX && !kept.contains_key(&place) {
             let oldest = kept.iter().min_by_key(|(_, kept)| kept.at).map(|(place, _)| place.clone());
             oldest.map(|oldest| kept.remove(&oldest));
         }
-        kept.insert(place, Kept { at: now, answer: answer.clone() });
+        kept.insert(place, Kept { at, answer: answer.clone() });
         answer
     }
 
@@ -129,4 +133,31 @@ async fn fetch_keys(provider: &OidcProvider) -> Result<KeySet, ProviderError> {
         return Err(ProviderError::Discovery("an https jwks_uri"));
     }
     Ok(KeySet::parse(&fetch::get(&keys_url, &provider.thumbprints).await?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_is_silent_is_not_waited_for_each_time() {
+        // Connections are taken by the kernel, and answered by nobody.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let provider = OidcProvider {
+            arn: String::new(),
+            url: format!("http://{}", silent.local_addr().unwrap()),
+            client_ids: Vec::new(),
+            thumbprints: Vec::new(),
+        };
+        let providers = Providers::default();
+        let (now, began) = (Timestamp::from_millis(0), Instant::now());
+        let failure = async |now| providers.keys(&provider, None, now).await.unwrap_err();
+        let first = failure(now).await;
+        assert!(matches!(&*first, ProviderError::Fetch(FetchError::Timeout { .. })), "{first:?}");
+        let waited = began.elapsed();
+        assert!(Arc::ptr_eq(&first, &failure(now.plus(waited)).await));
+        assert_eq!(began.elapsed(), waited);
+        let later = failure(now.plus(waited + KEYS_ASKED_AGAIN_AFTER)).await;
+        assert!(!Arc::ptr_eq(&first, &later));
+    }
 }
