@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use support::{World, eventually, kill_hard, world};
 use wharf_engine::log::{LogPolicy, Stream};
+use wharf_engine::session::TerminalSize;
 use wharf_engine::{
     ContainerId, ContainerSpec, Engine, EngineError, Mount, MountSource, SandboxSpec, Signal, VolumeName,
     VolumeSpec,
@@ -219,5 +220,39 @@ async fn a_container_whose_log_is_full_waits_for_its_reader_and_its_neighbour_do
     let small = ContainerSpec { log: LogPolicy::Block { bytes_max: 1 }, ..world.sh("small", "true") };
     let refused = world.engine.start_container(&sandbox, small).await;
     assert!(matches!(refused, Err(EngineError::Unsupported { .. })), "{refused:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_full_log_makes_a_terminals_writer_wait_too() {
+    let Some(world) = world("a full log of a terminal").await else { return };
+    let sandbox = world.sandbox("s").await;
+    let log = LogPolicy::Block { bytes_max: 128 * 1024 };
+    let terminal = Some(TerminalSize::default());
+    let spec = ContainerSpec { log, terminal, ..world.sh("c", "seq 1 100000; echo end") };
+    let id = spec.id.clone();
+    world.engine.start_container(&sandbox, spec).await.unwrap();
+    let length = || std::fs::metadata(world.config.dir.join("logs/c.log")).unwrap().len();
+    eventually("the log is full", async || length() >= 128 * 1024).await.unwrap();
+    // Its neighbour takes longer than it would to write it all.
+    world.run(&sandbox, world.sh("neighbour", "seq 1 200000")).await;
+    assert!(length() <= 128 * 1024 + 256 * 1024, "{}", length());
+    let (mut text, mut position) = (Vec::new(), 0);
+    let read = async {
+        loop {
+            let chunk = world.engine.read_log(&id, position, 1 << 20).await.unwrap();
+            text.extend(chunk.records.into_iter().flat_map(|record| record.text));
+            position = chunk.next;
+            world.engine.release_log(&id, position).await.unwrap();
+            if chunk.ended {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), read).await.unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let lines: Vec<&str> = text.split_ascii_whitespace().collect();
+    assert_eq!((lines.len(), lines[99_999], lines[100_000]), (100_001, "100000", "end"));
     world.end().await;
 }

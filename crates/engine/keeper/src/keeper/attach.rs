@@ -15,7 +15,7 @@ use wharf_engine::{ContainerId, EngineError};
 
 use super::clients::Caller;
 use super::output::{Moved, Now};
-use super::{ContainerNumber, Keeper, Phase, daemon};
+use super::{ContainerNumber, FULL_LOG_LOOK_MS, Keeper, Phase, Timer, daemon};
 use crate::paths;
 use crate::protocol::Answer;
 use crate::state::Entry;
@@ -91,6 +91,12 @@ impl Keeper {
         let Some(held) = self.containers.get_mut(&number) else { return };
         let Phase::Running(running) = &mut held.phase else { return };
         let Input::Terminal { master } = &running.input else { return };
+        if running.output.is_full() {
+            let (due, now_ms) = (now.monotonic_ms + FULL_LOG_LOOK_MS, now.monotonic_ms);
+            let later = running.output.look_later(Stream::Stdout, due, now_ms);
+            self.timers.extend(later.map(|due| (due, number, Timer::FullLog(Stream::Stdout))));
+            return;
+        }
         match self.mover.step_terminal(&mut running.output, master.as_fd(), now) {
             Ok(Moved::Some) => {
                 self.busy_terminals.push_back(number);

@@ -86,7 +86,10 @@ impl Keeper {
             match timer {
                 Timer::Kill => self.kill_overdue(number),
                 Timer::Logged => self.tell_logged(number, now),
-                Timer::FullLog(stream) => self.move_output(number, stream, now),
+                Timer::FullLog(stream) => {
+                    self.move_output(number, stream, now);
+                    self.move_terminal(number, now);
+                }
                 Timer::Probe => self.probe(number, now),
                 Timer::ProbeOverdue => self.probe_overdue(number, now),
                 Timer::Restart => self.restart_if_due(number, now),
