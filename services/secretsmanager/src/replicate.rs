@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use wharf_core::{ApiError, Scope};
+use wharf_core::{ApiError, Scope, Timestamp};
 use wharf_state::{Record as _, Transaction};
 use wharf_vault::Vault;
 
@@ -31,9 +31,20 @@ fn is_copy(found: &Secret, primary: &Secret) -> bool {
 }
 
 /// Tells of each replica whether it can be where it is to be, and makes room for it.
-pub fn claim(transaction: &mut Transaction<'_>, primary: &Secret, replica: &mut Replica, existing: Existing) {
+pub fn claim(
+    transaction: &mut Transaction<'_>,
+    primary: &Secret,
+    replica: &mut Replica,
+    existing: Existing,
+    now: Timestamp,
+) {
     let scope = scope_in(primary, replica);
-    let found = transaction.get::<Secret>(&(scope.clone(), primary.name.clone()));
+    let mut found = transaction.get::<Secret>(&(scope.clone(), primary.name.clone()));
+    // Deleted for everybody, and not yet swept away.
+    if found.as_ref().is_some_and(|found| found.deleted_at.is_some_and(|at| at <= now)) {
+        crate::remove(transaction, &scope, &primary.name);
+        found = None;
+    }
     match found {
         Some(found) if is_copy(&found, primary) => replica.failure = None,
         Some(found) => {

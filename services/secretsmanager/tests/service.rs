@@ -447,6 +447,26 @@ async fn replicas_follow_their_primary() {
 }
 
 #[tokio::test]
+async fn a_secret_whose_day_has_come_stands_in_no_replicas_way() {
+    let house = house();
+    let there = house.context_of(ACCOUNT, "us-east-1");
+    house.secrets.create_secret(&there, create("x", "old")).await.unwrap();
+    let delete = types::DeleteSecretRequest { secret_id: "x".into(), ..Default::default() };
+    house.secrets.delete_secret(&there, delete).await.unwrap();
+    house.clock.advance(30 * DAY);
+    let input = types::CreateSecretRequest {
+        client_request_token: Some(token(2)),
+        add_replica_regions: Some(vec![replica("us-east-1")]),
+        ..create("x", "new")
+    };
+    let created = house.secrets.create_secret(&house.context(), input).await.unwrap();
+    assert_eq!(created.replication_status.unwrap()[0].status, Some(types::StatusType::InSync));
+    let there = house.context_of(ACCOUNT, "us-east-1");
+    assert_eq!(house.get_in(there, "x", None).await.unwrap(), "new");
+    assert_eq!(house.store.snapshot().count::<Version>(), 2, "one here and one there");
+}
+
+#[tokio::test]
 async fn secrets_are_listed_sorted_filtered_and_in_pages() {
     let house = house();
     for name in ["b", "a", "c/x", "c/y"] {

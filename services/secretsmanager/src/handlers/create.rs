@@ -109,7 +109,7 @@ impl SecretsManager {
         }
         if let Role::Primary { replicas } = &mut secret.role {
             let mut replicas = std::mem::take(replicas);
-            replica::claim_all(transaction, &secret, &mut replicas, existing);
+            replica::claim_all(transaction, &secret, &mut replicas, existing, context.now);
             secret.role = Role::Primary { replicas };
         }
         let mut change = Change { transaction, context, vault: &self.vault, secret };

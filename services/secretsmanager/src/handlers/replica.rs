@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use wharf_core::{ApiError, Region, RequestContext, Scope};
+use wharf_core::{ApiError, Region, RequestContext, Scope, Timestamp};
 use wharf_secretsmanager_api::{errors, types};
 use wharf_state::Transaction;
 
@@ -38,7 +38,7 @@ impl SecretsManager {
                 }
                 replicas.retain(|old| !regions.contains(&old.region));
                 let mut added = added;
-                claim_all(change.transaction, &change.secret, &mut added, existing);
+                claim_all(change.transaction, &change.secret, &mut added, existing, context.now);
                 replicas.extend(added);
                 change.secret.role = Role::Primary { replicas };
                 change.finish()
@@ -173,8 +173,9 @@ pub fn claim_all(
     primary: &Secret,
     replicas: &mut [Replica],
     existing: Existing,
+    now: Timestamp,
 ) {
     for replica in replicas {
-        replicate::claim(transaction, primary, replica, existing);
+        replicate::claim(transaction, primary, replica, existing, now);
     }
 }
