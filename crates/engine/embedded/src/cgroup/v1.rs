@@ -6,7 +6,7 @@
 //! nothing for it.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -26,6 +26,8 @@ pub(super) const SHARED: &str = ".containers";
 
 /// Controllers with a group for each container.
 const PER_CONTAINER: [&str; 6] = ["cpu", "cpuacct", "memory", "pids", "blkio", FREEZER];
+/// Processes that are held by a descriptor each while they are killed.
+const KILLED_AT_ONCE: usize = 256;
 /// Used only without a v2 hierarchy.
 const FREEZER: &str = "freezer";
 
@@ -168,7 +170,7 @@ impl V1 {
         Ok(())
     }
 
-    fn join(&self, path_of: impl Fn(&Hierarchy) -> String) -> Result<Vec<std::os::fd::OwnedFd>, CgroupError> {
+    fn join(&self, path_of: impl Fn(&Hierarchy) -> String) -> Result<Vec<OwnedFd>, CgroupError> {
         let open = |hierarchy: &Hierarchy| {
             let file = format!("{}/cgroup.procs", path_of(hierarchy));
             hierarchy.parent.open_file(&file, OFlags::WRONLY)
@@ -181,7 +183,7 @@ impl V1 {
         &self,
         sandbox: &SandboxId,
         container: &ContainerId,
-    ) -> Result<Vec<std::os::fd::OwnedFd>, CgroupError> {
+    ) -> Result<Vec<OwnedFd>, CgroupError> {
         let mut join = self.join(|_| format!("{sandbox}/{container}"))?;
         if let Some(devices) = &self.devices {
             join.extend(devices.join(sandbox.as_str(), container.as_str())?);
@@ -204,12 +206,12 @@ impl V1 {
             if processes.is_empty() {
                 return Ok(());
             }
-            for pid in processes {
-                // A pidfd first, then the group again: the number may have passed to another.
-                let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };
-                let Ok(pidfd) = rustix::process::pidfd_open(raw, PidfdFlags::empty()) else { continue };
-                if pids.processes(path)?.contains(&pid) {
-                    let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+            for some in processes.chunks(KILLED_AT_ONCE) {
+                // Pidfds first, then the group again: a number may have passed to another.
+                let held: Vec<_> = some.iter().filter_map(|&pid| Some((pid, open_process(pid)?))).collect();
+                let still = pids.processes(path)?;
+                for (_, pidfd) in held.iter().filter(|(pid, _)| still.binary_search(pid).is_ok()) {
+                    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
                 }
             }
             self.thaw_all(path);
@@ -285,6 +287,12 @@ impl V1 {
         let (reads, writes) = of("io_serviced");
         BlockStats { read_bytes, write_bytes, reads, writes }
     }
+}
+
+/// `None`: it has ended.
+fn open_process(pid: u32) -> Option<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
 /// `PAGE_COUNTER_MAX` is below 2^63 by less than a page.

@@ -163,3 +163,40 @@ fn a_host_without_the_memory_controller_is_refused() {
     let refused = V1::open(&fake.mounts, "wharf-t", Open::Make);
     assert!(matches!(refused, Err(CgroupError::NoController("memory"))));
 }
+
+#[test]
+fn all_in_a_group_are_killed_and_nobody_else() {
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{WaitId, WaitIdOptions};
+
+    let fake = Fake::v1();
+    let driver = driver(&fake);
+    let file = "pids/wharf-t/s/c/cgroup.procs";
+    // They end with this test, whatever becomes of it.
+    let start = || Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut members: Vec<_> = (0..=KILLED_AT_ONCE).map(|_| start()).collect();
+    let mut other = start();
+    fake.write(file, &members.iter().map(|member| format!("{}\n", member.id())).collect::<String>());
+    std::thread::scope(|scope| {
+        let killed = scope.spawn(|| driver.kill_all("s/c"));
+        for member in &members {
+            // Not reaped as long as it is listed: its number is its own.
+            let of = Pid::from_child(member);
+            let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            while rustix::process::waitid(WaitId::Pid(of), look).unwrap().is_none() {
+                assert!(!killed.is_finished(), "it gave up");
+                pause();
+            }
+        }
+        fake.write(file, "");
+        killed.join().unwrap().unwrap();
+    });
+    for member in &mut members {
+        let ended = member.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(libc::SIGKILL));
+    }
+    assert!(other.try_wait().unwrap().is_none());
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
