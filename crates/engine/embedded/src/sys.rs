@@ -203,9 +203,12 @@ pub fn hard_limit(resource: libc::__rlimit_resource_t) -> u64 {
     }
 }
 
-/// Puts `from` at descriptor `to`, kept at `execve`.
+/// Puts `from` at descriptor `to`, kept at `execve` unless it was there already.
+///
+/// For a forked child alone, and a `to` that is a standard stream, or belongs to a value which the child
+/// neither uses nor drops any more.
 pub fn place_descriptor(from: BorrowedFd<'_>, to: i32) -> io::Result<()> {
-    // SAFETY: `to` is 0, 1 or 2, which nothing in this process owns as an OwnedFd.
+    // SAFETY: both numbers are plain; what was at `to` is nobody's, by the callers' promise above.
     check(unsafe { libc::dup2(from.as_raw_fd(), to) }.min(0))
 }
 
@@ -307,8 +310,9 @@ pub fn wait_in_new_user_namespace() -> io::Result<Waiter> {
     }
     let mut stack = vec![0u8; STACK_BYTES].into_boxed_slice();
     let flags = libc::CLONE_VM | libc::CLONE_NEWUSER | libc::SIGCHLD;
-    // SAFETY: the top of the stack is aligned to 16 bytes below; the stack lives in the returned value
-    // and the function touches no other memory.
+    // SAFETY: the top of the stack is aligned to 16 bytes below; the stack lives in the returned value,
+    // whose drop waits for the child's end. The function never returns from `pause`, for a spawner
+    // handles no signal, and so touches no other memory, `errno` included.
     let pid = unsafe {
         let top = stack.as_mut_ptr_range().end;
         let top = top.sub(top as usize % 16);
