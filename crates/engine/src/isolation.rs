@@ -37,8 +37,8 @@ pub enum IpcMode {
     /// With nobody.
     #[default]
     Container,
-    /// With all containers of its sandbox. The first container's [`crate::ContainerSpec::shm_bytes`]
-    /// is the size of `/dev/shm` for all.
+    /// With all containers of its sandbox. `/dev/shm` is as large as the largest
+    /// [`crate::ContainerSpec::shm_bytes`] that one of them asked for.
     Sandbox,
     /// With the host. Not for sandboxes with [`Users::Private`].
     Host,
