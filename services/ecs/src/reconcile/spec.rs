@@ -143,9 +143,14 @@ fn volume_name(index: usize) -> Option<VolumeName> {
 /// the first. What the image declares a volume starts with what the image has there.
 fn mounts(definition: &TaskDefinition, index: usize, image: &ImageConfig) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = Vec::new();
-    // There is no cycle (checked at registration), so this ends.
+    // A second look at a container would find nothing but paths that are taken, and there may be
+    // more ways to it than can be walked.
+    let mut seen = vec![false; definition.containers.len()];
     let mut left = vec![(index, false)];
     while let Some((index, all_read_only)) = left.pop() {
+        if std::mem::replace(&mut seen[index], true) {
+            continue;
+        }
         let of = &definition.containers[index];
         for point in &of.mount_points {
             let Some(volume) = volume_name(point.volume) else { continue };

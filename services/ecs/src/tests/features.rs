@@ -223,6 +223,25 @@ async fn the_engine_is_asked_for_volumes_storage_health_and_restarts() {
     assert_eq!((side.health, side.restart, side.log), (None, None, LogPolicy::KeepAll));
 }
 
+/// The ways through them are 20 to the ninth.
+#[tokio::test]
+async fn volumes_from_volumes_from_volumes_are_found_once() {
+    let world = World::started().await;
+    let name = |index: usize| format!("c{index}");
+    let mut containers: Vec<_> = (0..10).map(|index| container(&name(index))).collect();
+    for (index, of) in containers.iter_mut().enumerate().skip(1) {
+        of.volumes_from = Some(vec![from(&name(index - 1), None); 20]);
+    }
+    containers[0].mount_points = Some(vec![mount("data", "/data")]);
+    let mut request = definition("web", containers);
+    request.volumes = Some(vec![volume("data")]);
+    let registered = world.register(request).await;
+    let answer = world.ecs.run_task(&context(), run(&registered)).await.unwrap().tasks.unwrap().remove(0);
+    let task = world.until_status(&answer.task_arn.unwrap(), TaskStatus::Running).await;
+    let last = world.sim.container_spec(&engine_id(&task, 9)).unwrap();
+    assert_eq!(last.mounts.len(), 1);
+}
+
 #[tokio::test]
 async fn a_container_waits_for_another_to_be_healthy_and_health_is_told() {
     let world = World::started().await;
